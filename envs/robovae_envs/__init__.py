@@ -1,0 +1,1 @@
+"""robovae_envs: fast, well-framed camera frames from Gymnasium environments."""
