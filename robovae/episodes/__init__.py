@@ -1,0 +1,20 @@
+"""The episode store: write, list, verify, split by episode, read batches. One safetensors file an episode."""
+
+from robovae.episodes.episode import SPLITS, Episode, EpisodeError, find_nonfinite, split_of
+from robovae.episodes.gather import Windows
+from robovae.episodes.layout import Record
+from robovae.episodes.store import EpisodeStore
+from robovae.episodes.writing import remove_stale, write_episode
+
+__all__ = [
+    "SPLITS",
+    "Episode",
+    "EpisodeError",
+    "EpisodeStore",
+    "Record",
+    "Windows",
+    "find_nonfinite",
+    "remove_stale",
+    "split_of",
+    "write_episode",
+]

@@ -1,0 +1,335 @@
+"""Read a directory of episodes: whole ones, random batches of frames, and windows of sequences."""
+
+import hashlib
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from robovae.episodes.episode import ARRAYS, SPLITS, Episode, EpisodeError, split_of
+from robovae.episodes.gather import Windows, checked_out, copy_rows
+from robovae.episodes.layout import Record, dtype_of, read_records
+from robovae.episodes.maps import FileMaps
+from robovae.episodes.writing import episode_files
+
+OnSkip = Callable[[EpisodeError], None]
+
+
+class EpisodeStore(Sequence[Episode]):
+    """The episodes of one directory, sorted by seed; files and shards read alike, nothing copied on opening.
+
+    Frames are numbered through the store: episode 0's T+1 frames first, then episode 1's, and so on.
+    Subsets (`split`, `holdout`, `select`) number their own frames from 0. Stores can be pickled.
+
+    Args:
+        path: A directory written by `write_episode`, `robovae collect` or `pack`.
+        skip_damaged: Leave damaged files out instead of raising.
+        on_skip: Told of each file left out; by default a warning.
+        max_maps: How many files to keep mapped; by default what the process may open.
+
+    Raises:
+        EpisodeError: if the directory is missing or holds no episodes, a file is damaged, a seed occurs
+            twice, or two episodes differ in environment, RenderSpec or array widths.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        skip_damaged: bool = False,
+        on_skip: OnSkip | None = None,
+        max_maps: int | None = None,
+    ) -> None:
+        self.path = Path(path)
+        skip = (on_skip or _warn) if skip_damaged else None
+        records = sorted(load_records(self.path, skip), key=lambda record: record.seed)
+        check_alike(records)
+        files = {record.path: record.file_size for record in records}
+        self._setup(records, FileMaps(tuple(files.items()), max_maps))
+
+    def _setup(self, records: Sequence[Record], maps: FileMaps) -> None:
+        if not records:
+            raise EpisodeError(
+                f"{self.path}: expected at least one episode, received none; widen the selection"
+            )
+        self._records = tuple(records)
+        self._maps = maps
+        index_of = {path: index for index, (path, _) in enumerate(maps.files)}
+        self._file = np.array([index_of[record.path] for record in records])
+        lengths = np.array([record.steps + 1 for record in records])
+        self._start = np.concatenate(([0], np.cumsum(lengths)))
+        self._image_offset = np.array([record.spans["image"].offset for record in records])
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @overload
+    def __getitem__(self, index: int) -> Episode: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+
+    def __getitem__(self, index: int | slice) -> "Episode | Self":
+        """Episode `index`, its arrays read-only views on the file; a slice gives a store of its episodes."""
+        if isinstance(index, slice):
+            return self.select(range(len(self))[index])
+        record = self._records[index]
+        arrays = record.views(self._maps[int(self._file[index])])
+        core = {name: arrays.pop(name) for name in ARRAYS}
+        return Episode(**core, extra=arrays, meta=record.meta)
+
+    def __repr__(self) -> str:
+        return f"EpisodeStore({self.path}: {len(self)} episodes of {self.env_id}, {self.num_frames} frames)"
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """Metadata, digests and places of the episodes, without opening them."""
+        return self._records
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the episodes, ascending."""
+        return [record.seed for record in self._records]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(N,) frames of each episode, T+1."""
+        return np.diff(self._start)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames in all episodes."""
+        return int(self._start[-1])
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """(H, W, 3)."""
+        height, width, channels = self._records[0].spans["image"].shape[1:]
+        return height, width, channels
+
+    @property
+    def env_id(self) -> str:
+        """The environment all episodes come from."""
+        return str(self._records[0].meta["env_id"])
+
+    @property
+    def render_spec(self) -> dict[str, Any] | None:
+        """How all frames were rendered, or None where the environment did not say."""
+        spec: dict[str, Any] | None = self._records[0].meta.get("render_spec")
+        return spec
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(record.nbytes for record in self._records)
+
+    def select(self, indices: Sequence[int]) -> Self:
+        """The store of some episodes, by their index here; they share the files' maps.
+
+        Raises:
+            EpisodeError: if `indices` is empty.
+        """
+        subset = object.__new__(type(self))
+        subset.path = self.path
+        subset._setup([self._records[index] for index in sorted(indices)], self._maps)
+        return subset
+
+    def split(self, name: str) -> Self:
+        """The episodes whose seeds belong to a split.
+
+        Raises:
+            EpisodeError: if there is no such split, or no episode of it.
+        """
+        if name not in SPLITS:
+            raise EpisodeError(f"expected a split of {', '.join(SPLITS)}, received {name!r}")
+        chosen = [index for index, seed in enumerate(self.seeds) if split_of(seed) == name]
+        if not chosen:
+            first, end = SPLITS[name]
+            raise EpisodeError(
+                f"{self.path}: expected episodes of split {name!r} (seeds {first} to {end - 1}), "
+                f"received seeds {self.seeds[0]} to {self.seeds[-1]}; collect some with --seed {first}"
+            )
+        return self.select(chosen)
+
+    def holdout(self, fraction: float, seed: int) -> tuple[Self, Self]:
+        """Part the episodes into (train, validation), the same way wherever and in whatever order they lie.
+
+        An episode's place depends on its own seed and `seed` alone, so that a growing dataset moves few.
+
+        Raises:
+            EpisodeError: if `fraction` is not between 0 and 1, or there are fewer than two episodes.
+        """
+        if not 0 < fraction < 1 or len(self) < 2:
+            raise EpisodeError(
+                "expected a fraction between 0 and 1 of at least 2 episodes, "
+                f"received {fraction} of {len(self)}; collect more"
+            )
+        keys = [hashlib.sha256(f"{seed}/{own}".encode()).digest() for own in self.seeds]
+        order = sorted(range(len(self)), key=keys.__getitem__)
+        count = min(max(round(fraction * len(self)), 1), len(self) - 1)
+        return self.select(order[count:]), self.select(order[:count])
+
+    def locate(self, indices: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Episode index and frame within it, (B,) each, of global frame numbers (B,).
+
+        Raises:
+            IndexError: if a number is outside of the store.
+        """
+        numbers = np.asarray(indices, np.int64)
+        if numbers.size and (numbers.min() < 0 or numbers.max() >= self.num_frames):
+            raise IndexError(f"expected frame numbers from 0 to {self.num_frames - 1}, received {numbers}")
+        episodes = np.searchsorted(self._start, numbers, side="right") - 1
+        return episodes, numbers - self._start[episodes]
+
+    def frames(self, indices: ArrayLike, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """Copy frames by their global numbers (B,) into one array (B, H, W, 3), `out` if given.
+
+        Raises:
+            IndexError: if a number is outside of the store.
+            EpisodeError: if `out` is not a C-contiguous uint8 array of that shape.
+        """
+        episodes, times = self.locate(indices)
+        out = checked_out(out, (len(episodes), *self.frame_shape))
+        size = int(np.prod(self.frame_shape))
+        sources = self._image_offset[episodes] + times * size
+        copy_rows(self._maps, self._file[episodes], sources, np.full(len(episodes), size), out)
+        return out
+
+    def batches(self, size: int, rng: np.random.Generator | None = None) -> Iterator[NDArray[np.uint8]]:
+        """All frames once, (size, H, W, 3) at a time, the last shorter: in order, or shuffled by `rng`."""
+        numbers = np.arange(self.num_frames)
+        if rng is not None:
+            rng.shuffle(numbers)
+        for start in range(0, len(numbers), size):
+            yield self.frames(numbers[start : start + size])
+
+    def gather(self, name: str, episodes: ArrayLike, times: ArrayLike) -> NDArray[Any]:
+        """Rows of any array but the frames, (B, ...), for episode indices (B,) and times (B,).
+
+        Raises:
+            EpisodeError: if the episodes have no such array.
+            IndexError: if an index is outside.
+        """
+        pairs = list(zip(np.asarray(episodes).tolist(), np.asarray(times).tolist(), strict=True))
+        views = {episode: self.array(name, episode) for episode in {episode for episode, _ in pairs}}
+        first = self._records[0].spans[name]
+        rows = np.empty((len(pairs), *first.shape[1:]), dtype_of(first.code))
+        for row, (episode, time) in zip(rows, pairs, strict=True):
+            row[...] = views[episode][time]
+        return rows
+
+    def array(self, name: str, episode: int) -> NDArray[Any]:
+        """One array of one episode, a read-only view.
+
+        Raises:
+            EpisodeError: if the episode has no such array.
+        """
+        record = self._records[episode]
+        if name not in record.spans:
+            raise EpisodeError(
+                f"{record.path}: expected an array of {sorted(record.spans)}, received {name!r}"
+            )
+        span = record.spans[name]
+        return np.ndarray(span.shape, dtype_of(span.code), self._maps[int(self._file[episode])], span.offset)
+
+    def windows(self, length: int, batch: int, rng: np.random.Generator) -> Windows:
+        """Draw `batch` windows of `length` consecutive frames, every possible window equally likely.
+
+        An episode shorter than `length` counts as one window, padded and masked.
+        """
+        choices = np.maximum(self.lengths - length + 1, 1)
+        ends = np.cumsum(choices)
+        drawn = rng.integers(ends[-1], size=batch)
+        episodes = np.searchsorted(ends, drawn, side="right")
+        return self.windows_at(episodes, drawn - (ends - choices)[episodes], length)
+
+    def windows_at(self, episodes: ArrayLike, starts: ArrayLike, length: int) -> Windows:
+        """Windows of `length` frames from frame `starts` (B,) of `episodes` (B,), padded past the end.
+
+        Raises:
+            IndexError: if an episode or a start is outside.
+        """
+        episode, start = np.asarray(episodes, np.int64), np.asarray(starts, np.int64)
+        if length < 1 or (episode.size and (start.min() < 0 or (start >= self.lengths[episode]).any())):
+            raise IndexError(
+                f"expected windows that start inside of their episodes, received {start}, length {length}"
+            )
+        count = np.minimum(self.lengths[episode] - start, length)
+        mask = np.arange(length) < count[:, None]
+        size = int(np.prod(self.frame_shape))
+        image = np.empty((len(episode), length, *self.frame_shape), np.uint8)
+        sources = self._image_offset[episode] + start * size
+        copy_rows(self._maps, self._file[episode], sources, count * size, image)
+        image[~mask] = 0
+        action = np.zeros((len(episode), length, *self._records[0].spans["action"].shape[1:]), np.float32)
+        for row, index, first in zip(action, episode.tolist(), start.tolist(), strict=True):
+            taken = self.array("action", index)[first : first + length]
+            row[: len(taken)] = taken
+        return Windows(image, action, mask, episode, start)
+
+
+def load_records(path: Path, on_damaged: OnSkip | None = None) -> list[Record]:
+    """Read the headers of all episode files of a directory, or of one file.
+
+    Raises:
+        EpisodeError: if there are none, or one is damaged and `on_damaged` is None.
+    """
+    if not path.exists():
+        raise EpisodeError(
+            f"{path}: expected a directory of episodes, received nothing there; collect some first"
+        )
+    files = list(episode_files(path)) if path.is_dir() else [path]
+    records: list[Record] = []
+    for file in files:
+        try:
+            records += read_records(file)
+        except EpisodeError as error:
+            if on_damaged is None:
+                raise
+            on_damaged(error)
+    if not records:
+        raise EpisodeError(
+            f"{path}: expected episode files, received none that can be read; collect some first"
+        )
+    return records
+
+
+def check_alike(records: Sequence[Record]) -> None:
+    """Check that episodes can be trained on together.
+
+    Raises:
+        EpisodeError: naming two files of one seed, or two files that differ, and in what.
+    """
+    first = records[0]
+    kind = _kind(first)
+    by_seed: dict[int, Record] = {}
+    for record in records:
+        if (twin := by_seed.setdefault(record.seed, record)) is not record:
+            raise EpisodeError(
+                f"seed {record.seed} is in both {twin.path} and {record.path}; remove one of them"
+            )
+        for name, value in _kind(record).items():
+            if value != kind[name]:
+                raise EpisodeError(
+                    f"{first.path} and {record.path} differ in {name}: {kind[name]} and {value}; "
+                    "keep them in separate directories"
+                )
+
+
+def _kind(record: Record) -> dict[str, Any]:
+    meta = record.meta
+    rows = {name: (span.code, span.shape[1:]) for name, span in record.spans.items()}
+    return {
+        "env_id": meta["env_id"],
+        "frame shape": rows["image"][1],
+        "render_spec": meta.get("render_spec"),
+        "arrays": dict(sorted(rows.items())),
+    }
+
+
+def _warn(error: EpisodeError) -> None:
+    warnings.warn(f"skipped {error}", RuntimeWarning, stacklevel=4)

@@ -1,0 +1,115 @@
+"""Write episode files so that nothing half-written is ever seen, whenever the process or the power goes."""
+
+import contextlib
+import os
+import re
+import socket
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
+
+from robovae.episodes.episode import Episode, EpisodeError
+from robovae.episodes.layout import content_digest, dtype_of, file_metadata, meta_text, seal
+
+SUFFIX = ".safetensors"
+_ASIDE = re.compile(r"\.(?:episode|shard)-.*\.safetensors\.(?P<host>[^/]*)\.(?P<pid>\d+)\.tmp")
+
+
+def write_episode(directory: str | os.PathLike[str], episode: Episode) -> Path:
+    """Write one episode as `episode-<seed>.safetensors`, replacing an earlier one of that seed.
+
+    The file appears under its name only when it is whole and on the disk.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        EpisodeError: if the directory or the disk does not take it; nothing is left behind.
+    """
+    arrays = {name: _plain(array) for name, array in episode.arrays().items()}
+    text = meta_text(episode.meta)
+    metadata = file_metadata({"": (text, content_digest(text, arrays))})
+    return write_whole(Path(directory) / f"episode-{episode.seed:08d}{SUFFIX}", arrays, metadata)
+
+
+def write_whole(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: dict[str, str]) -> Path:
+    """Write a file aside, seal it, bring it to the disk and rename it.
+
+    Args:
+        path: Final name; its directory is made if need be.
+        arrays: C-contiguous little-endian arrays by tensor name.
+        metadata: From `layout.file_metadata`.
+
+    Raises:
+        EpisodeError: if the file cannot be written.
+    """
+    aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(dict(arrays), aside, metadata)
+        with aside.open("r+b") as file:
+            seal(file)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.rename(path)
+        _sync_directory(path.parent)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise EpisodeError(
+            f"{path}: cannot be written: {reason}; free space or choose another directory"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+    return path
+
+
+def remove_stale(directory: str | os.PathLike[str]) -> list[Path]:
+    """Remove what killed writers of this machine left in a directory.
+
+    Files of living processes and of other machines stay.
+
+    Returns:
+        The files removed.
+    """
+    stale = [path for path in sorted(Path(directory).glob(".*.tmp")) if _is_stale(path.name)]
+    for path in stale:
+        path.unlink(missing_ok=True)
+    return stale
+
+
+def episode_files(directory: Path) -> Iterable[Path]:
+    """Episode files and shards of a directory, sorted by name."""
+    names = (path for path in directory.iterdir() if path.suffix == SUFFIX)
+    return sorted(path for path in names if path.name.startswith(("episode-", "shard-")))
+
+
+def _plain(array: NDArray[Any]) -> NDArray[Any]:
+    code = "bool" if array.dtype == np.bool_ else f"{array.dtype.kind}{array.dtype.itemsize}"
+    return np.ascontiguousarray(array, dtype=dtype_of(code))
+
+
+def _is_stale(name: str) -> bool:
+    match = _ASIDE.fullmatch(name)
+    if not match or match["host"] != socket.gethostname():
+        return False
+    try:
+        os.kill(int(match["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
