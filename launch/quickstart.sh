@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# From a fresh clone to a report of what a VAE sees in MuJoCo frames: set-up, then collect -> train -> report.
+# Run it again: what is finished is skipped, what was interrupted goes on.
+#
+#     launch/quickstart.sh [OPTION...]       options go to `robovae run`
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+
+./launch/setup.sh
+exec .venv/bin/robovae run launch/quickstart.yaml "$@"
