@@ -1,0 +1,38 @@
+"""A well-framed camera for each of Gymnasium's MuJoCo v5 tasks.
+
+The robot fills the frame and never leaves it. Distances are for a vertical field of view of 45 degrees (MuJoCo's default) and a frame at least as wide as
+high; `launch/cameras_sheet.py` draws every one of them.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where a free camera stands; metres and degrees, in MuJoCo's convention."""
+
+    lookat: tuple[float, float, float]
+    """Point in the centre of the frame. With `track`, x and y are relative to the tracked body."""
+    distance: float
+    """From the camera to `lookat`."""
+    azimuth: float = 90.0
+    """90 looks along +y: the side view of robots that run along x."""
+    elevation: float = -10.0
+    """-90 looks straight down."""
+    track: str | None = None
+    """Body whose subtree's centre of mass the camera follows in x and y; heights stay visible as such."""
+
+
+POSES: dict[str, Pose] = {
+    "Ant-v5": Pose((0.0, 0.0, 0.6), 3.6, elevation=-35.0, track="torso"),
+    "HalfCheetah-v5": Pose((0.0, 0.0, 0.5), 2.0, track="torso"),
+    "Hopper-v5": Pose((0.0, 0.0, 0.8), 2.4, track="torso"),
+    "Humanoid-v5": Pose((0.0, 0.0, 0.9), 2.8, track="torso"),
+    "HumanoidStandup-v5": Pose((0.0, 0.0, 0.6), 3.2, track="torso"),
+    "InvertedDoublePendulum-v5": Pose((0.0, 0.0, 0.4), 3.2, elevation=0.0),
+    "InvertedPendulum-v5": Pose((0.0, 0.0, 0.2), 2.9, elevation=0.0),
+    "Pusher-v5": Pose((0.3, -0.2, -0.2), 1.7, elevation=-50.0),
+    "Reacher-v5": Pose((0.0, 0.0, 0.0), 0.62, elevation=-90.0),
+    "Swimmer-v5": Pose((0.0, 0.0, 0.0), 3.0, elevation=-90.0, track="torso"),
+    "Walker2d-v5": Pose((0.0, 0.0, 0.8), 2.6, track="torso"),
+}

@@ -1,0 +1,174 @@
+"""A minimal MuJoCo renderer: one GL context, one frame in fresh memory, nothing else paid for."""
+
+import contextlib
+import importlib
+import os
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from robovae_envs import gl
+from robovae_envs.errors import EnvError
+from robovae_envs.spec import RenderSpec
+
+
+class Renderer:
+    """Draws the state of `model` as `spec` says, in a GL context of its own.
+
+    A frame is a function of the model and of `qpos` (and mocap poses) alone: positions are computed afresh in
+    a private `MjData`, so the frame shows exactly the `qpos` that is stored beside it (after a step the
+    environment's own positions lag it by one substep), and the environment's data is never touched. Edits of
+    the model (colours, lights, positions) show in the next frame.
+
+    Args:
+        model: a compiled MuJoCo model.
+        spec: a complete spec: either `camera`, or the whole pose.
+
+    Raises:
+        EnvError: OpenGL does not start here, or the model lacks the camera or body that the spec names.
+    """
+
+    def __init__(self, model: Any, spec: RenderSpec) -> None:
+        self.model = model
+        self.spec = spec
+        self._scene_data = mujoco.MjData(model)
+        self._camera, self._track = _make_camera(model, spec)
+        self._option, self._perturb = mujoco.MjvOption(), mujoco.MjvPerturb()
+        self._rect = mujoco.MjrRect(0, 0, spec.width, spec.height)
+        self._pixels = np.empty((spec.height, spec.width, 3), np.uint8)
+        self._window = _start_gl(spec)
+        with self._window.as_current():
+            self._context = _make_context(model, spec)
+        self.scene = _make_scene(model, spec)
+        self._finalizer = weakref.finalize(self, _free, self._window, self._context)
+
+    def render(self, data: Any) -> NDArray[np.uint8]:
+        """Draw the `qpos` in `data`.
+
+        Returns:
+            (height, width, 3) RGB, C-contiguous, in memory of its own.
+        """
+        self._place(data)
+        with self._window.as_current():
+            mujoco.mjv_updateScene(
+                self.model, self._scene_data, self._option, self._perturb, self._camera, _ALL, self.scene
+            )
+            mujoco.mjr_render(self._rect, self.scene, self._context)
+            mujoco.mjr_readPixels(self._pixels, None, self._rect, self._context)
+        return self._pixels[::-1].copy()  # OpenGL's first row is the bottom one
+
+    def close(self) -> None:
+        """Free the GL resources; safe to call twice."""
+        self._finalizer()
+
+    def _place(self, data: Any) -> None:
+        """Compute the positions that drawing needs from `data.qpos`."""
+        model, scene_data = self.model, self._scene_data
+        scene_data.qpos[:] = data.qpos
+        if model.nmocap:
+            scene_data.mocap_pos[:] = data.mocap_pos
+            scene_data.mocap_quat[:] = data.mocap_quat
+        mujoco.mj_kinematics(model, scene_data)
+        mujoco.mj_comPos(model, scene_data)
+        mujoco.mj_camlight(model, scene_data)
+        if model.ntendon:
+            mujoco.mj_tendon(model, scene_data)
+        if model.nflex:
+            mujoco.mj_flex(model, scene_data)
+        if self._track is not None:
+            x, y, z = self.spec.lookat or (0.0, 0.0, 0.0)
+            centre = scene_data.subtree_com[self._track]
+            self._camera.lookat[:] = (centre[0] + x, centre[1] + y, z)
+
+
+_ALL = int(mujoco.mjtCatBit.mjCAT_ALL)
+_EFFECTS = ("mjRND_REFLECTION", "mjRND_FOG", "mjRND_HAZE")
+
+
+def _make_camera(model: Any, spec: RenderSpec) -> tuple[Any, int | None]:
+    """The abstract camera of `spec`, and the number of the body that it tracks."""
+    camera = mujoco.MjvCamera()
+    if spec.camera is not None:
+        camera.type = int(mujoco.mjtCamera.mjCAMERA_FIXED)
+        camera.fixedcamid = _find(model, "camera", mujoco.mjtObj.mjOBJ_CAMERA, spec.camera, model.ncam)
+        return camera, None
+    camera.type = int(mujoco.mjtCamera.mjCAMERA_FREE)
+    camera.lookat[:] = spec.lookat
+    camera.distance, camera.azimuth, camera.elevation = spec.distance, spec.azimuth, spec.elevation
+    if spec.track is None:
+        return camera, None
+    return camera, _find(model, "body", mujoco.mjtObj.mjOBJ_BODY, spec.track, model.nbody)
+
+
+def _find(model: Any, kind: str, obj: Any, name: str, count: int) -> int:
+    index = int(mujoco.mj_name2id(model, int(obj), name))
+    if index < 0:
+        names = [mujoco.mj_id2name(model, int(obj), i) for i in range(count)]
+        raise EnvError(f"RenderSpec: the model has no {kind} {name!r}; it has {names}")
+    return index
+
+
+def _start_gl(spec: RenderSpec) -> Any:
+    """Open a GL context of the chosen backend, whether or not mujoco was imported before us."""
+    backend = os.environ.get("MUJOCO_GL", "").lower().strip()
+    try:
+        module = importlib.import_module(f"mujoco.{backend}") if backend in ("egl", "osmesa") else mujoco
+        context = module.GLContext(spec.width, spec.height)
+        with context.as_current():
+            pass
+    except Exception as error:  # each backend fails in a way of its own, down to AttributeError
+        raise EnvError(
+            f"OpenGL does not start (MUJOCO_GL={backend or 'unset'}: {error}); "
+            f"on Debian or Ubuntu: apt-get install -y {gl.PACKAGES}, or try MUJOCO_GL=osmesa"
+        ) from error
+    return context
+
+
+def _make_context(model: Any, spec: RenderSpec) -> Any:
+    with _quality(model, spec):
+        context = mujoco.MjrContext(model, int(mujoco.mjtFontScale.mjFONTSCALE_100))
+    mujoco.mjr_setBuffer(int(mujoco.mjtFramebuffer.mjFB_OFFSCREEN), context)
+    return context
+
+
+@contextlib.contextmanager
+def _quality(model: Any, spec: RenderSpec) -> Iterator[None]:
+    """Lend the model the quality of `spec` while a context is made from it, then restore the user's."""
+    quality, size = model.vis.quality, model.vis.global_
+    wanted: list[tuple[Any, str, int | None]] = [
+        (quality, "shadowsize", None if spec.shadows else 0),
+        (quality, "offsamples", spec.samples),
+        (quality, "numslices", spec.slices),
+        (quality, "numstacks", spec.stacks),
+        (quality, "numquads", spec.quads),
+        (size, "offwidth", spec.width),
+        (size, "offheight", spec.height),
+    ]
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
+    try:
+        for owner, name, value in wanted:
+            if value is not None:
+                setattr(owner, name, value)
+        yield
+    finally:
+        for owner, name, value in before:
+            setattr(owner, name, value)
+
+
+def _make_scene(model: Any, spec: RenderSpec) -> Any:
+    scene = mujoco.MjvScene(model, maxgeom=max(1000, 2 * int(model.ngeom)))
+    scene.flags[int(mujoco.mjtRndFlag.mjRND_SHADOW)] = spec.shadows
+    if not spec.effects:
+        for name in _EFFECTS:
+            scene.flags[int(getattr(mujoco.mjtRndFlag, name))] = False
+    return scene
+
+
+def _free(window: Any, context: Any) -> None:
+    with window.as_current():
+        context.free()
+    window.free()

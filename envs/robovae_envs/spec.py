@@ -1,0 +1,129 @@
+"""RenderSpec: everything that decides what a frame looks like, as plain data."""
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from robovae_envs.cameras import POSES
+from robovae_envs.errors import EnvError
+
+FAST_QUALITY: dict[str, Any] = {
+    "samples": 0,
+    "shadows": False,
+    "effects": False,
+    "slices": 16,
+    "stacks": 8,
+    "quads": 4,
+}
+FULL_QUALITY: dict[str, Any] = {
+    "samples": 4,
+    "shadows": True,
+    "effects": True,
+    "slices": None,
+    "stacks": None,
+    "quads": None,
+}
+
+
+@dataclass(frozen=True)
+class RenderSpec:
+    """Size, camera and quality of a frame; saved with every dataset and model.
+
+    A pose left at None is filled in from the environment by `Camera`, whose `render_spec` is always complete.
+
+    Raises:
+        EnvError: a value is out of range.
+    """
+
+    height: int = 64
+    """Pixels."""
+    width: int = 64
+    """Pixels."""
+    camera: str | None = None
+    """Name of a camera in the model; the pose below is then unused."""
+    lookat: tuple[float, float, float] | None = None
+    """Point in the centre of the frame, metres; x and y are relative to `track` where that is set."""
+    distance: float | None = None
+    """From the camera to `lookat`, metres."""
+    azimuth: float | None = None
+    """Degrees; 90 looks along +y."""
+    elevation: float | None = None
+    """Degrees; -90 looks straight down."""
+    track: str | None = None
+    """Name of the body whose subtree's centre of mass the camera follows in x and y."""
+    samples: int = 0
+    """Multisamples a pixel; 0 is none."""
+    shadows: bool = False
+    """Cast shadows (by far the dearest effect on a processor)."""
+    effects: bool = False
+    """Reflections and haze, as the model asks for them."""
+    slices: int | None = 16
+    """Around a round geom; None keeps the model's own (28)."""
+    stacks: int | None = 8
+    """Along a round geom; None keeps the model's own (16)."""
+    quads: int | None = 4
+    """Along a side of a box or plane; None keeps the model's own (4)."""
+
+    def __post_init__(self) -> None:
+        for name, low, high in _LIMITS:
+            value = getattr(self, name)
+            if value is not None and not (_is_int(value) and low <= value <= high):
+                raise EnvError(f"RenderSpec.{name}: expected an integer from {low} to {high}, got {value!r}")
+        if self.distance is not None and not (math.isfinite(self.distance) and self.distance > 0):
+            raise EnvError(f"RenderSpec.distance: expected metres above 0, got {self.distance!r}")
+        if self.lookat is not None and len(self.lookat) != 3:
+            raise EnvError(f"RenderSpec.lookat: expected (x, y, z), got {self.lookat!r}")
+
+    @classmethod
+    def fast(cls, env_id: str | None = None, height: int = 64, width: int = 64) -> Self:
+        """The quickest picture that still looks like `full` without its shadows; framed for `env_id`."""
+        return cls(height=height, width=width, **_pose(env_id, height, width), **FAST_QUALITY)
+
+    @classmethod
+    def full(cls, env_id: str | None = None, height: int = 64, width: int = 64) -> Self:
+        """MuJoCo's default quality, with shadows and reflections; framed for `env_id`."""
+        return cls(height=height, width=width, **_pose(env_id, height, width), **FULL_QUALITY)
+
+    def to_dict(self) -> dict[str, Any]:
+        """This spec as JSON-able data; `from_dict` is the inverse."""
+        data = asdict(self)
+        data["lookat"] = None if self.lookat is None else list(self.lookat)
+        return data
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            EnvError: a key is unknown, or a value is out of range.
+        """
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(data) - known)
+        if unknown:
+            raise EnvError(f"RenderSpec: unknown key(s) {unknown}, expected only {sorted(known)}")
+        lookat = data.get("lookat")
+        return cls(**{**data, "lookat": None if lookat is None else tuple(lookat)})
+
+
+_LIMITS = (
+    ("height", 1, 8192),
+    ("width", 1, 8192),
+    ("samples", 0, 64),
+    ("slices", 3, 1000),
+    ("stacks", 2, 1000),
+    ("quads", 1, 1000),
+)
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _pose(env_id: str | None, height: int, width: int) -> dict[str, Any]:
+    """The stock pose of a task as RenderSpec fields; empty for a task without one."""
+    if env_id not in POSES:
+        return {}
+    pose = asdict(POSES[env_id])
+    # The field of view is vertical: a narrow frame must stand back to show the same width.
+    pose["distance"] *= max(1.0, height / width)
+    return pose
