@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from robovae.episodes.episode import EpisodeError, check_meta, check_signature, dtype_code
+from robovae.episodes.episode import ARRAYS, Episode, EpisodeError, check_meta, check_signature, dtype_code
 
 FORMAT = "robovae-episodes"
 VERSION = 1
@@ -74,6 +74,12 @@ class Record:
             for name, span in self.spans.items()
         }
 
+    def episode(self, buffer: memoryview) -> Episode:
+        """The episode as views on the file's bytes."""
+        arrays = self.views(buffer)
+        core = {name: arrays.pop(name) for name in ARRAYS}
+        return Episode(**core, extra=arrays, meta=self.meta)
+
 
 def dtype_of(code: str) -> np.dtype[Any]:
     """The little-endian dtype of a code."""
@@ -87,7 +93,8 @@ def meta_text(meta: Mapping[str, Any]) -> str:
         EpisodeError: if a value cannot be written as JSON.
     """
     try:
-        return json.dumps(dict(meta), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        plain = json.loads(json.dumps(dict(meta), allow_nan=False))  # keys become text before they are sorted
+        return json.dumps(plain, sort_keys=True, separators=(",", ":"))
     except (TypeError, ValueError) as error:
         raise EpisodeError(
             f"meta: expected only what JSON can hold, received: {error}; convert it"

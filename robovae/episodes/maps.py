@@ -4,6 +4,7 @@ import mmap
 import os
 import resource
 import sys
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,19 +12,22 @@ from typing import Any
 
 from robovae.episodes.episode import EpisodeError
 
+_MOST = 16_384  # a quarter of Linux's usual vm.max_map_count
+
 
 def default_limit() -> int:
     """How many files to keep mapped: Python before 3.13 keeps a file descriptor with each."""
-    if sys.version_info >= (3, 13):
-        return 16_384  # a quarter of the usual vm.max_map_count
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return 16_384 if soft == resource.RLIM_INFINITY else max(16, min(16_384, soft // 2))
+    if sys.version_info >= (3, 13) or soft == resource.RLIM_INFINITY:
+        return _MOST
+    return max(16, min(_MOST, soft // 2))
 
 
 class FileMaps:
-    """The bytes of many files by index; at most `limit` stay mapped, the oldest map goes first.
+    """The bytes of many files by index, mapped when first asked for; it pickles without its maps.
 
-    Arrays that still look at a map keep it alive after it has left here. Pickles without its maps.
+    At most `limit` files are mapped; the oldest map goes first. A map that arrays still look at lives on:
+    when `limit` of those are alive, further files are read into memory instead.
     """
 
     def __init__(self, files: Sequence[tuple[Path, int]], limit: int | None = None) -> None:
@@ -31,32 +35,36 @@ class FileMaps:
         self.limit = limit or default_limit()
         self.open: list[memoryview | None] = [None] * len(self.files)
         self._order: deque[int] = deque()
+        self._alive: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
     def __getitem__(self, index: int) -> memoryview:
-        return self.open[index] or self._map(index)
+        view = self.open[index]
+        if view is None:
+            if len(self._order) >= self.limit:
+                self.open[self._order.popleft()] = None
+            view = self.open[index] = self._map(*self.files[index])
+            self._order.append(index)
+        return view
 
     def __reduce__(self) -> tuple[Any, ...]:
         return FileMaps, (self.files, self.limit)
 
-    def _map(self, index: int) -> memoryview:
-        path, size = self.files[index]
+    def _map(self, path: Path, size: int) -> memoryview:
         try:
             with path.open("rb") as file:
                 received = os.fstat(file.fileno()).st_size
                 if received != size:  # reading past the end of a map would kill the process
                     raise EpisodeError(
-                        f"{path}: changed since it was opened: expected {size} bytes, received {received}"
+                        f"{path}: changed since it was opened: expected {size} bytes, "
+                        f"received {received}; open the store again"
                     )
-                view = memoryview(_map_file(file.fileno()))
+                if len(self._alive) >= self.limit:
+                    return memoryview(file.read())
+                mapped = _map_file(file.fileno())
         except OSError as error:
-            raise EpisodeError(
-                f"{path}: cannot be read: {error.strerror}; check the path and its permissions"
-            ) from error
-        if len(self._order) >= self.limit:
-            self.open[self._order.popleft()] = None
-        self._order.append(index)
-        self.open[index] = view
-        return view
+            raise EpisodeError(f"{path}: cannot be read: {error.strerror}; check the file") from error
+        self._alive.add(mapped)
+        return memoryview(mapped)
 
 
 if sys.version_info >= (3, 13):

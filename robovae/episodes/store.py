@@ -3,20 +3,18 @@
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from robovae.episodes.episode import ARRAYS, SPLITS, Episode, EpisodeError, split_of
+from robovae.episodes.episode import SPLITS, Episode, EpisodeError, split_of
 from robovae.episodes.gather import Windows, checked_out, copy_rows
-from robovae.episodes.layout import Record, dtype_of, read_records
+from robovae.episodes.layout import Record, dtype_of
+from robovae.episodes.loading import OnDamaged, check_alike, load_records
 from robovae.episodes.maps import FileMaps
-from robovae.episodes.writing import episode_files
-
-OnSkip = Callable[[EpisodeError], None]
 
 
 class EpisodeStore(Sequence[Episode]):
@@ -41,12 +39,12 @@ class EpisodeStore(Sequence[Episode]):
         path: str | os.PathLike[str],
         *,
         skip_damaged: bool = False,
-        on_skip: OnSkip | None = None,
+        on_skip: OnDamaged | None = None,
         max_maps: int | None = None,
     ) -> None:
         self.path = Path(path)
         skip = (on_skip or _warn) if skip_damaged else None
-        records = sorted(load_records(self.path, skip), key=lambda record: record.seed)
+        records = load_records(self.path, skip)
         check_alike(records)
         files = {record.path: record.file_size for record in records}
         self._setup(records, FileMaps(tuple(files.items()), max_maps))
@@ -78,9 +76,7 @@ class EpisodeStore(Sequence[Episode]):
         if isinstance(index, slice):
             return self.select(range(len(self))[index])
         record = self._records[index]
-        arrays = record.views(self._maps[int(self._file[index])])
-        core = {name: arrays.pop(name) for name in ARRAYS}
-        return Episode(**core, extra=arrays, meta=record.meta)
+        return record.episode(self._maps[int(self._file[index])])
 
     def __repr__(self) -> str:
         return f"EpisodeStore({self.path}: {len(self)} episodes of {self.env_id}, {self.num_frames} frames)"
@@ -270,65 +266,6 @@ class EpisodeStore(Sequence[Episode]):
             taken = self.array("action", index)[first : first + length]
             row[: len(taken)] = taken
         return Windows(image, action, mask, episode, start)
-
-
-def load_records(path: Path, on_damaged: OnSkip | None = None) -> list[Record]:
-    """Read the headers of all episode files of a directory, or of one file.
-
-    Raises:
-        EpisodeError: if there are none, or one is damaged and `on_damaged` is None.
-    """
-    if not path.exists():
-        raise EpisodeError(
-            f"{path}: expected a directory of episodes, received nothing there; collect some first"
-        )
-    files = list(episode_files(path)) if path.is_dir() else [path]
-    records: list[Record] = []
-    for file in files:
-        try:
-            records += read_records(file)
-        except EpisodeError as error:
-            if on_damaged is None:
-                raise
-            on_damaged(error)
-    if not records:
-        raise EpisodeError(
-            f"{path}: expected episode files, received none that can be read; collect some first"
-        )
-    return records
-
-
-def check_alike(records: Sequence[Record]) -> None:
-    """Check that episodes can be trained on together.
-
-    Raises:
-        EpisodeError: naming two files of one seed, or two files that differ, and in what.
-    """
-    first = records[0]
-    kind = _kind(first)
-    by_seed: dict[int, Record] = {}
-    for record in records:
-        if (twin := by_seed.setdefault(record.seed, record)) is not record:
-            raise EpisodeError(
-                f"seed {record.seed} is in both {twin.path} and {record.path}; remove one of them"
-            )
-        for name, value in _kind(record).items():
-            if value != kind[name]:
-                raise EpisodeError(
-                    f"{first.path} and {record.path} differ in {name}: {kind[name]} and {value}; "
-                    "keep them in separate directories"
-                )
-
-
-def _kind(record: Record) -> dict[str, Any]:
-    meta = record.meta
-    rows = {name: (span.code, span.shape[1:]) for name, span in record.spans.items()}
-    return {
-        "env_id": meta["env_id"],
-        "frame shape": rows["image"][1],
-        "render_spec": meta.get("render_spec"),
-        "arrays": dict(sorted(rows.items())),
-    }
 
 
 def _warn(error: EpisodeError) -> None:

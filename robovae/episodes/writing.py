@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from robovae.episodes.episode import Episode, EpisodeError
+from robovae.episodes.episode import Episode, EpisodeError, dtype_code
 from robovae.episodes.layout import content_digest, dtype_of, file_metadata, meta_text, seal
+from robovae.episodes.loading import SUFFIX
 
-SUFFIX = ".safetensors"
 _ASIDE = re.compile(r"\.(?:episode|shard)-.*\.safetensors\.(?P<host>[^/]*)\.(?P<pid>\d+)\.tmp")
 
 
@@ -83,15 +83,8 @@ def remove_stale(directory: str | os.PathLike[str]) -> list[Path]:
     return stale
 
 
-def episode_files(directory: Path) -> Iterable[Path]:
-    """Episode files and shards of a directory, sorted by name."""
-    names = (path for path in directory.iterdir() if path.suffix == SUFFIX)
-    return sorted(path for path in names if path.name.startswith(("episode-", "shard-")))
-
-
 def _plain(array: NDArray[Any]) -> NDArray[Any]:
-    code = "bool" if array.dtype == np.bool_ else f"{array.dtype.kind}{array.dtype.itemsize}"
-    return np.ascontiguousarray(array, dtype=dtype_of(code))
+    return np.ascontiguousarray(array, dtype=dtype_of(dtype_code(array.dtype)))
 
 
 def _is_stale(name: str) -> bool:
