@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robovae.episodes.episode import EpisodeError, find_nonfinite, split_of
 from robovae.episodes.layout import Record, content_digest, read_records
@@ -106,9 +107,15 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
-def _summary(values: Any) -> dict[str, float]:
-    statistics = {"mean": np.mean, "std": np.std, "min": np.min, "median": np.median, "max": np.max}
-    return {name: round(float(statistic(values)), 6) for name, statistic in statistics.items()}
+def _summary(values: NDArray[Any]) -> dict[str, float]:
+    numbers = {
+        "mean": values.mean(),
+        "std": values.std(),
+        "min": values.min(),
+        "median": np.median(values),
+        "max": values.max(),
+    }
+    return {name: round(float(number), 6) for name, number in numbers.items()}
 
 
 def _distinct(values: Iterable[Any]) -> Any:

@@ -18,9 +18,7 @@ def episode_files(path: Path) -> list[Path]:
         EpisodeError: if there are none, or the directory cannot be read.
     """
     if not path.exists():
-        raise EpisodeError(
-            f"{path}: expected a directory of episodes, received nothing there; collect some first"
-        )
+        raise EpisodeError(f"{path}: expected a directory of episodes, found nothing; collect some first")
     try:
         names = list(path.iterdir()) if path.is_dir() else [path]
     except OSError as error:
@@ -29,9 +27,7 @@ def episode_files(path: Path) -> list[Path]:
         name for name in names if name.suffix == SUFFIX and name.name.startswith(("episode-", "shard-"))
     )
     if not files:
-        raise EpisodeError(
-            f"{path}: expected episode files, received {len(names)} others; collect some first"
-        )
+        raise EpisodeError(f"{path}: expected episode files, found {len(names)} others; collect some first")
     return files
 
 
@@ -65,9 +61,7 @@ def check_alike(records: Sequence[Record]) -> None:
     by_seed: dict[int, Record] = {}
     for record in records:
         if (twin := by_seed.setdefault(record.seed, record)) is not record:
-            raise EpisodeError(
-                f"seed {record.seed} is in {twin.path} and in {record.path}; remove one of them"
-            )
+            raise EpisodeError(f"seed {record.seed} is in {twin.path} and in {record.path}; remove one")
         for name, value in _kind(record).items():
             if value != kind[name]:
                 raise EpisodeError(

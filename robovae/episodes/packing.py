@@ -3,6 +3,9 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from robovae.episodes.check import is_whole
 from robovae.episodes.episode import EpisodeError
@@ -72,7 +75,7 @@ def _check_target(source: Path, target: Path, shards: list[Path]) -> None:
         raise EpisodeError(f"{target}: expected another directory than the episodes' own; choose a new one")
     if other := sorted(set(target.glob(f"*{SUFFIX}")) - set(shards)):
         raise EpisodeError(
-            f"{target}: expected only shards of these episodes, received {other[0].name}; choose a new directory"
+            f"{target}: expected only shards of these episodes, found {other[0].name}; choose another directory"
         )
 
 
@@ -90,7 +93,7 @@ def _is_finished(shard: Path, group: list[Record]) -> bool:
 
 
 def _write_shard(shard: Path, group: list[Record]) -> None:
-    arrays = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for index, record in enumerate(group):
         buffer = _buffer(record)
         if not is_whole(record, buffer):
