@@ -75,7 +75,7 @@ def _check_target(source: Path, target: Path, shards: list[Path]) -> None:
         raise EpisodeError(f"{target}: expected another directory than the episodes' own; choose a new one")
     if other := sorted(set(target.glob(f"*{SUFFIX}")) - set(shards)):
         raise EpisodeError(
-            f"{target}: expected only shards of these episodes, found {other[0].name}; choose another directory"
+            f"{target}: expected only shards of these episodes, found {other[0].name}; choose another"
         )
 
 
