@@ -1,6 +1,6 @@
 """A Gymnasium task without MuJoCo and without GL, shared by all tests: a square pushed about a dark field.
 
-Use it as ``from tests.toy_env import ToyEnv, make_toy``; ``make_toy`` and ``functools.partial(make_toy, ...)``
+Use it as ``from tests.toy_env import ToyEnv, make_toy``; ``make_toy`` and ``functools.partial(make_toy, ..)``
 are picklable, so they serve as environment factories for worker processes.
 """
 

@@ -1,0 +1,206 @@
+"""Who acts while collecting: random, zero, a replay of recorded actions, or the user's own code.
+
+A policy is built once a worker and told of every episode:
+
+    policy.reset(seed)              # all its randomness comes from this seed
+    action = policy(observation)    # observation: {"image": (H, W, 3) uint8, "state": array}
+
+The user's own code is "module:name": a plain function `act(observation) -> action`, or a class, which is
+called once with `(observation_space, action_space)`; its objects are callable and may have `reset(seed)`.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from robovae.collect.config import CollectError
+from robovae.episodes import EpisodeStore
+
+Action = Any
+Observation = Mapping[str, NDArray[Any]]
+
+MEAN_SEGMENT, LONGEST_SEGMENT = 8, 40
+
+
+class Policy(Protocol):
+    """What the rollout needs of a policy."""
+
+    def reset(self, seed: int) -> int | None:
+        """A new episode begins; returns how many actions there are, None without an end."""
+
+    def __call__(self, observation: Observation) -> Action:
+        """The action to take."""
+
+
+class RandomPolicy:
+    """Holds, ramps, bang-bang and rest, each for a random while, at an amplitude drawn for the episode.
+
+    White noise averages out in a body with inertia and stays near the start; held targets push it through its
+    range. The amplitude mixes loud with quiet episodes: an unstable task like a pendulum lives longer in those.
+    """
+
+    def __init__(self, space: gym.spaces.Box) -> None:
+        self.low = np.maximum(space.low, -1e3 if np.isfinite(space.low).all() else -1.0).ravel()
+        self.high = np.minimum(space.high, 1e3 if np.isfinite(space.high).all() else 1.0).ravel()
+        self.middle, self.reach = (self.high + self.low) / 2, (self.high - self.low) / 2
+        self.shape, self.dtype = space.shape, space.dtype
+
+    def reset(self, seed: int) -> None:
+        """Start afresh from the seed of the episode."""
+        self.rng = np.random.default_rng([seed, 0])
+        self.amplitude = 1.0 if self.rng.random() < 0.25 else self.rng.uniform(0.02, 1.0)
+        self.last = np.zeros(len(self.low))
+        self.segment = np.empty((0, len(self.low)), self.dtype)
+        self.index = 0
+
+    def __call__(self, observation: Observation) -> Action:
+        """The next action of the segment; a new segment when it is used up."""
+        if self.index == len(self.segment):
+            self.segment, self.index = self._draw_segment(), 0
+        self.index += 1
+        return self.segment[self.index - 1].reshape(self.shape)
+
+    def _draw_segment(self) -> NDArray[Any]:
+        """Actions of one random stretch of time, (steps, A)."""
+        steps = min(int(self.rng.geometric(1 / MEAN_SEGMENT)), LONGEST_SEGMENT)
+        target = self.rng.uniform(-self.amplitude, self.amplitude, len(self.low))
+        kind = self.rng.choice(["hold", "ramp", "bang", "rest"], p=[0.45, 0.35, 0.1, 0.1])
+        if kind == "rest":
+            target[:] = 0.0
+        elif kind == "bang":
+            target = self.amplitude * np.sign(target)
+        path = np.repeat(target[None], steps, axis=0)
+        if kind == "ramp":
+            path = self.last + (target - self.last) * (np.arange(1, steps + 1)[:, None] / steps)
+        self.last = target
+        return (self.middle + self.reach * path).clip(self.low, self.high).astype(self.dtype)
+
+
+class RandomDiscretePolicy:
+    """Holds each random choice for a random while."""
+
+    def __init__(self, space: gym.spaces.Discrete[Any]) -> None:
+        self.start, self.end = int(space.start), int(space.start + space.n)
+
+    def reset(self, seed: int) -> None:
+        """Start afresh from the seed of the episode."""
+        self.rng = np.random.default_rng([seed, 0])
+        self.left = 0
+
+    def __call__(self, observation: Observation) -> Action:
+        """The present choice."""
+        if self.left == 0:
+            self.left = int(self.rng.geometric(1 / MEAN_SEGMENT))
+            self.choice = int(self.rng.integers(self.start, self.end))
+        self.left -= 1
+        return self.choice
+
+
+class ConstantPolicy:
+    """Always the same action."""
+
+    def __init__(self, action: Action) -> None:
+        self.action = action
+
+    def reset(self, seed: int) -> None:
+        """Nothing to prepare."""
+
+    def __call__(self, observation: Observation) -> Action:
+        """The action."""
+        return self.action
+
+
+class ReplayPolicy:
+    """The recorded actions of the episode with the same seed."""
+
+    def __init__(self, path: Path, space: gym.Space[Any]) -> None:
+        self.store = EpisodeStore(path)
+        self.index_of = {seed: index for index, seed in enumerate(self.store.seeds)}
+        self.space = space
+
+    def reset(self, seed: int) -> int:
+        """Take up the episode of this seed; returns its length.
+
+        Raises:
+            CollectError: if the store has no such episode, or actions of another shape.
+        """
+        if seed not in self.index_of:
+            raise CollectError(f"the store to replay has no episode of seed {seed}: choose seeds that it has")
+        self.actions = np.array(self.store[self.index_of[seed]].action)
+        expected = int(np.prod(self.space.shape or ()))
+        if self.actions.shape[1] != expected:
+            raise CollectError(f"the store to replay has {self.actions.shape[1]} actions a step, not {expected}")
+        self.index = 0
+        return len(self.actions)
+
+    def __call__(self, observation: Observation) -> Action:
+        """The next recorded action."""
+        self.index += 1
+        action = self.actions[self.index - 1]
+        if isinstance(self.space, gym.spaces.Discrete):
+            return int(action[0])
+        return action.reshape(self.space.shape).astype(self.space.dtype)
+
+
+class UserPolicy:
+    """The user's function or object, with `reset` made optional."""
+
+    def __init__(self, act: Callable[[Observation], Action]) -> None:
+        self.act = act
+
+    def reset(self, seed: int) -> None:
+        """Pass the seed on, if the user's object wants it."""
+        if hasattr(self.act, "reset"):
+            self.act.reset(seed)
+
+    def __call__(self, observation: Observation) -> Action:
+        """What the user's code says."""
+        return self.act(observation)
+
+
+def make_policy(name: str, env: gym.Env[Any, Any]) -> Policy:
+    """Build the policy called `name` for an environment.
+
+    Args:
+        name: "random", "zero", the path of an episode store, or "module:name".
+        env: with a Box or Discrete action space.
+
+    Raises:
+        CollectError: if there is no such policy, or the action space is of another kind.
+    """
+    space = env.action_space
+    if not isinstance(space, gym.spaces.Box | gym.spaces.Discrete):
+        raise CollectError(f"actions must be a Box or Discrete space, this environment has {space}")
+    if name == "random":
+        return RandomPolicy(space) if isinstance(space, gym.spaces.Box) else RandomDiscretePolicy(space)
+    if name == "zero":
+        return ConstantPolicy(rest_action(space))
+    if Path(name).exists():
+        return ReplayPolicy(Path(name), space)
+    return UserPolicy(_import(name, env))
+
+
+def rest_action(space: gym.Space[Any]) -> Action:
+    """No action: zeros, moved to the nearest bound where 0 is not allowed, or the first of discrete ones."""
+    if isinstance(space, gym.spaces.Box):
+        return np.zeros(space.shape, space.dtype).clip(space.low, space.high)
+    return int(space.start) if isinstance(space, gym.spaces.Discrete) else 0
+
+
+def _import(name: str, env: gym.Env[Any, Any]) -> Callable[[Observation], Action]:
+    """The object behind "module:name"; a class is instantiated."""
+    module, colon, attribute = name.partition(":")
+    if not colon or not attribute:
+        raise CollectError(
+            f'policy {name!r} is neither "random" nor "zero", no episode store is there, and it is no "module:name"'
+        )
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise CollectError(f"policy {name!r} cannot be imported: {error}") from error
+    return found(env.observation_space, env.action_space) if isinstance(found, type) else found
