@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -474,6 +475,18 @@ class TestStore:
         out = np.full((len(numbers), 8, 10, 3), 7, np.uint8)
         assert store.frames(np.array(numbers, np.int32), out=out) is out
         assert np.array_equal(out, everything[numbers])
+
+    def test_threads_may_read_while_maps_come_and_go(self, dataset: Path) -> None:
+        store = EpisodeStore(dataset, max_maps=2)
+        everything = np.concatenate([episode.image for episode in store])
+
+        def read(seed: int) -> bool:
+            rng = np.random.default_rng(seed)
+            batches = [rng.integers(0, store.num_frames, rng.integers(1, 9)) for _ in range(200)]
+            return all(np.array_equal(store.frames(numbers), everything[numbers]) for numbers in batches)
+
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(read, range(8)))
 
     def test_frames_refuses_what_is_outside(self, dataset: Path) -> None:
         store = EpisodeStore(dataset)

@@ -1,13 +1,18 @@
-"""Copy many pieces of many mapped files into one array, as fast as Python can say it."""
+"""Copy many pieces of many mapped files into one array, at the speed of a plain array in memory."""
 
+import ctypes
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robovae.episodes.episode import EpisodeError
 from robovae.episodes.maps import FileMaps
+
+_Memory = ctypes.c_ubyte * 2**47
+"""All memory a process can have; only ever looked at where files are mapped."""
+_BLOCK = 16
+"""Pieces that pass through the processor's cache on their way to a given array."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,41 +34,54 @@ class Windows:
         return f"Windows(image {self.image.shape}, action {self.action.shape}, {self.mask.mean():.0%} frames)"
 
 
-def checked_out(out: NDArray[np.uint8] | None, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """A new array of `shape`, or `out` if it is fit to be filled.
+def copy_pieces(
+    maps: FileMaps,
+    files: NDArray[np.int64],
+    sources: NDArray[np.int64],
+    size: int,
+    out: NDArray[np.uint8] | None = None,
+) -> NDArray[np.uint8]:
+    """Copy `size` bytes of each files[i] from byte sources[i] on; the caller has checked that they exist.
+
+    A Python loop over the pieces takes half as long again as the copying. So all pieces are one index into
+    one array of overlapping items, an item from every byte on, that spans the memory of all maps.
+
+    Args:
+        maps: Where the files are.
+        files: (B,) indices of files.
+        sources: (B,) bytes from the start of the file.
+        size: Bytes of a piece.
+        out: C-contiguous, B * size bytes, filled if given.
+
+    Returns:
+        (B, size), new or a view on `out`.
+    """
+    rows = None if out is None else out.reshape(len(files), size)
+    if not len(files):
+        return np.empty((0, size), np.uint8) if rows is None else rows
+    item = np.dtype((np.void, size))
+    with maps.pinned(files) as starts:
+        places = starts + sources
+        low = int(places.min())
+        places -= low
+        memory = memoryview(_Memory.from_address(low))
+        items = np.ndarray((int(places.max()) + 1,), item, memory, strides=(1,))
+        if rows is None:
+            new: NDArray[np.uint8] = items[places].view(np.uint8)
+            return new.reshape(-1, size)
+        for first in range(0, len(rows), _BLOCK):
+            block = items[places[first : first + _BLOCK]]
+            rows[first : first + _BLOCK] = block.view(np.uint8).reshape(-1, size)
+    return rows
+
+
+def check_out(out: NDArray[np.uint8], shape: tuple[int, ...]) -> None:
+    """Check that an array can be filled with frames.
 
     Raises:
         EpisodeError: if `out` is not a C-contiguous writable uint8 array of `shape`.
     """
-    if out is None:
-        return np.empty(shape, np.uint8)
     if out.shape != shape or out.dtype != np.uint8 or not (out.flags.c_contiguous and out.flags.writeable):
         raise EpisodeError(
             f"out: expected a C-contiguous uint8 array {shape}, received {out.dtype} {out.shape}"
         )
-    return out
-
-
-def copy_rows(
-    maps: FileMaps,
-    files: NDArray[np.int64],
-    sources: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    out: NDArray[Any],
-) -> None:
-    """Fill the start of each row out[i] with sizes[i] bytes of files[i] from byte sources[i] on.
-
-    In the order of the files, so that the disk and the processor's address cache are asked for neighbours.
-    """
-    if not out.size:
-        return
-    order = np.lexsort((sources, files))
-    starts = order * (out.nbytes // len(out))
-    target = out.data.cast("B")
-    mapped = maps.open
-    pieces = zip(
-        *(column.tolist() for column in (files[order], sources[order], sizes[order], starts)), strict=True
-    )
-    for file, source, size, start in pieces:
-        view = mapped[file] or maps[file]
-        target[start : start + size] = view[source : source + size]

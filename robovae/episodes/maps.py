@@ -4,11 +4,15 @@ import mmap
 import os
 import resource
 import sys
+import threading
 import weakref
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from robovae.episodes.episode import EpisodeError
 
@@ -27,27 +31,47 @@ class FileMaps:
     """The bytes of many files by index, mapped when first asked for; it pickles without its maps.
 
     At most `limit` files are mapped; the oldest map goes first. A map that arrays still look at lives on:
-    when `limit` of those are alive, further files are read into memory instead.
+    when `limit` of those are alive, further files are read into memory instead. Safe among threads.
     """
 
     def __init__(self, files: Sequence[tuple[Path, int]], limit: int | None = None) -> None:
         self.files = tuple(files)
         self.limit = limit or default_limit()
-        self.open: list[memoryview | None] = [None] * len(self.files)
-        self._order: deque[int] = deque()
+        self._open: dict[int, memoryview] = {}  # in the order of mapping
+        self._address = np.zeros(len(self.files), np.int64)  # 0 where not mapped
         self._alive: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
-
-    def __getitem__(self, index: int) -> memoryview:
-        view = self.open[index]
-        if view is None:
-            if len(self._order) >= self.limit:
-                self.open[self._order.popleft()] = None
-            view = self.open[index] = self._map(*self.files[index])
-            self._order.append(index)
-        return view
+        self._lock = threading.RLock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return FileMaps, (self.files, self.limit)
+
+    def __getitem__(self, index: int) -> memoryview:
+        with self._lock:
+            if index not in self._open:
+                if len(self._open) >= self.limit:
+                    oldest = next(iter(self._open))
+                    del self._open[oldest]
+                    self._address[oldest] = 0
+                view = self._open[index] = self._map(*self.files[index])
+                self._address[index] = np.frombuffer(view, np.uint8).ctypes.data
+            return self._open[index]
+
+    @contextmanager
+    def pinned(self, files: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+        """Where in memory the files (B,) start, (B,); they stay there inside of the `with` block."""
+        with self._lock:
+            addresses = self._address[files]
+            if addresses.all():
+                yield addresses
+                return
+            unique, inverse = np.unique(files, return_inverse=True)
+            held = []  # mapping one of them may push out another
+            starts = np.empty(len(unique), np.int64)
+            for row, index in enumerate(unique.tolist()):
+                held.append(self[index])
+                starts[row] = self._address[index]
+            yield starts[inverse]
+            held.clear()
 
     def _map(self, path: Path, size: int) -> memoryview:
         try:

@@ -1,6 +1,7 @@
 """Read a directory of episodes: whole ones, random batches of frames, and windows of sequences."""
 
 import hashlib
+import math
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from robovae.episodes.episode import SPLITS, Episode, EpisodeError, split_of
-from robovae.episodes.gather import Windows, checked_out, copy_rows
+from robovae.episodes.gather import Windows, check_out, copy_pieces
 from robovae.episodes.layout import Record, dtype_of
 from robovae.episodes.loading import OnDamaged, check_alike, load_records
 from robovae.episodes.maps import FileMaps
@@ -189,11 +190,13 @@ class EpisodeStore(Sequence[Episode]):
             EpisodeError: if `out` is not a C-contiguous uint8 array of that shape.
         """
         episodes, times = self.locate(indices)
-        out = checked_out(out, (len(episodes), *self.frame_shape))
-        size = int(np.prod(self.frame_shape))
+        shape = (len(episodes), *self.frame_shape)
+        if out is not None:
+            check_out(out, shape)
+        size = math.prod(self.frame_shape)
         sources = self._image_offset[episodes] + times * size
-        copy_rows(self._maps, self._file[episodes], sources, np.full(len(episodes), size), out)
-        return out
+        rows = copy_pieces(self._maps, self._file[episodes], sources, size, out)
+        return rows.reshape(shape) if out is None else out
 
     def batches(self, size: int, rng: np.random.Generator | None = None) -> Iterator[NDArray[np.uint8]]:
         """All frames once, (size, H, W, 3) at a time, the last shorter: in order, or shuffled by `rng`."""
@@ -254,12 +257,10 @@ class EpisodeStore(Sequence[Episode]):
             raise IndexError(
                 f"expected windows that start inside of their episodes, received {start}, length {length}"
             )
-        count = np.minimum(self.lengths[episode] - start, length)
-        mask = np.arange(length) < count[:, None]
-        size = int(np.prod(self.frame_shape))
-        image = np.empty((len(episode), length, *self.frame_shape), np.uint8)
-        sources = self._image_offset[episode] + start * size
-        copy_rows(self._maps, self._file[episode], sources, count * size, image)
+        times = start[:, None] + np.arange(length)
+        mask = times < self.lengths[episode][:, None]
+        numbers = self._start[episode][:, None] + np.where(mask, times, start[:, None])
+        image = self.frames(numbers.reshape(-1)).reshape(*mask.shape, *self.frame_shape)
         image[~mask] = 0
         action = np.zeros((len(episode), length, *self._records[0].spans["action"].shape[1:]), np.float32)
         for row, index, first in zip(action, episode.tolist(), start.tolist(), strict=True):
