@@ -17,7 +17,7 @@ class CollectError(RobovaeError):
     """Collecting cannot start or go on; finished episodes are kept."""
 
 
-class CollectInterrupted(CollectError):
+class CollectInterruptedError(CollectError):
     """Ctrl-C: workers have stopped, every finished episode is kept, and the same command continues."""
 
 
@@ -35,7 +35,7 @@ class CollectConfig:
     """
 
     episodes: int = 400
-    """How many episodes the store shall hold from `seed` on; those that it holds already are not run again."""
+    """How many episodes the store shall hold from `seed` on; those that it holds are not run again."""
     policy: str = "random"
     """Who acts: "random", "zero", the PATH of an episode store whose actions are replayed seed by seed, or
     "module:name" (a function `act(observation) -> action`, or a class; see robovae.collect.policies)."""
@@ -46,10 +46,10 @@ class CollectConfig:
     max_steps: int | None = None
     """Steps after which an episode is cut (truncated); None: the environment's own limit, or 1000 without."""
     spread: float = 0.0
-    """Share of each hinge's range (of +-180 degrees if unlimited) over which initial angles are drawn; 0 leaves
-    the environment's own initial states. Needs a MuJoCo environment."""
+    """Share of each hinge's range (of +-180 degrees if unlimited) over which initial angles are drawn; 0
+    leaves the environment's own initial states. Needs a MuJoCo environment."""
     watchdog: float = 60.0
-    """Seconds without a step after which a worker counts as hung and is replaced; more than the slowest step."""
+    """Seconds without a step after which a worker counts as hung and is replaced."""
     fallback: str = "osmesa"
     """MUJOCO_GL for the workers if the renderer gives no first frame; "" gives up instead."""
     retries: int = 2

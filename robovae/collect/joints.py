@@ -47,8 +47,8 @@ def reset_spread(
 ) -> tuple[Any, dict[str, Any]]:
     """Reset a MuJoCo environment to hinge angles drawn over their ranges; other joints and velocities stay.
 
-    The drawn state takes one step before it is shown, so that any environment reports it in its own way. Draws
-    that end the episode, or push geoms into each other by more than 1 cm, are drawn again over a smaller share.
+    The drawn state takes one step before it is shown, so that any environment reports it in its own way.
+    Draws that end the episode, or push geoms into each other by more than 1 cm, are drawn again over less.
 
     Args:
         env: the environment.
@@ -65,7 +65,9 @@ def reset_spread(
     """
     base: Any = env.unwrapped
     if not hasattr(base, "set_state") or not hasattr(base, "data"):
-        raise CollectError(f"spread needs a Gymnasium MuJoCo task, {type(base).__name__} is none: use spread 0")
+        raise CollectError(
+            f"spread needs a Gymnasium MuJoCo task, {type(base).__name__} is none: use spread 0"
+        )
     rng = np.random.default_rng([seed, 1])
     for attempt in range(ATTEMPTS):
         env.reset(seed=seed)

@@ -12,7 +12,7 @@ called once with `(observation_space, action_space)`; its objects are callable a
 import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import gymnasium as gym
 import numpy as np
@@ -40,8 +40,8 @@ class Policy(Protocol):
 class RandomPolicy:
     """Holds, ramps, bang-bang and rest, each for a random while, at an amplitude drawn for the episode.
 
-    White noise averages out in a body with inertia and stays near the start; held targets push it through its
-    range. The amplitude mixes loud with quiet episodes: an unstable task like a pendulum lives longer in those.
+    White noise averages out in a body with inertia and stays near the start; held targets push it through
+    its range. The amplitude mixes loud with quiet episodes: an unstable pendulum lives longer in those.
     """
 
     def __init__(self, space: gym.spaces.Box) -> None:
@@ -134,7 +134,9 @@ class ReplayPolicy:
         self.actions = np.array(self.store[self.index_of[seed]].action)
         expected = int(np.prod(self.space.shape or ()))
         if self.actions.shape[1] != expected:
-            raise CollectError(f"the store to replay has {self.actions.shape[1]} actions a step, not {expected}")
+            raise CollectError(
+                f"the store to replay has {self.actions.shape[1]} actions a step, not {expected}"
+            )
         self.index = 0
         return len(self.actions)
 
@@ -197,10 +199,14 @@ def _import(name: str, env: gym.Env[Any, Any]) -> Callable[[Observation], Action
     module, colon, attribute = name.partition(":")
     if not colon or not attribute:
         raise CollectError(
-            f'policy {name!r} is neither "random" nor "zero", no episode store is there, and it is no "module:name"'
+            f'policy {name!r} is neither "random" nor "zero", nor an episode store that is there, nor '
+            '"module:name"'
         )
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise CollectError(f"policy {name!r} cannot be imported: {error}") from error
-    return found(env.observation_space, env.action_space) if isinstance(found, type) else found
+    act = found(env.observation_space, env.action_space) if isinstance(found, type) else found
+    if not callable(act):
+        raise CollectError(f"policy {name!r} must be a function or a class, it is {type(found).__name__}")
+    return cast(Callable[[Observation], Action], act)

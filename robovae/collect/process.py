@@ -1,0 +1,119 @@
+"""The parent's view of one worker process: start it, feed it, notice that it died or hangs."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any
+
+BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from robovae.collect.worker import main; main(int(sys.argv[2]))"
+)
+SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+def worker_environment(backend: str | None) -> dict[str, str]:
+    """Variables of a worker: one thread, and the user's GL backend unless `backend` replaces it."""
+    environment = {**os.environ, **dict.fromkeys(SINGLE_THREADED, "1")}
+    environment.setdefault("LP_NUM_THREADS", "0")
+    if sys.platform == "linux":
+        environment.setdefault("MUJOCO_GL", "egl")
+    if backend is not None:
+        environment.update(MUJOCO_GL=backend, PYOPENGL_PLATFORM=backend)
+    return environment
+
+
+class WorkerProcess:
+    """A running worker.
+
+    Args:
+        job: pickled factory, directory and config.
+        environment: variables of the process.
+
+    Attributes:
+        connection: messages arrive here; see robovae.collect.worker.
+        seeds: handed out and not yet written.
+        running: the seed it is stepping now, None if it waits.
+        showed_frame: whether a first frame ever came.
+    """
+
+    def __init__(self, job: bytes, environment: dict[str, str]) -> None:
+        self.connection, theirs = Pipe()
+        self._words = tempfile.TemporaryFile()
+        path = json.dumps([*sys.path, str(Path.cwd())])
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", BOOT, path, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=self._words,
+                stderr=self._words,
+                start_new_session=True,  # Ctrl-C is the parent's to hear
+            )
+        self.seeds: list[int] = []
+        self.waiting = 0
+        self.running: int | None = None
+        self.ready = self.showed_frame = False
+        self.heard = time.monotonic()
+        self._say_bytes(job)
+
+    def give(self, seed: int) -> None:
+        """Hand out a seed."""
+        self.seeds.append(seed)
+        self.waiting += 1
+        self._say(seed)
+
+    def ask_to_stop(self) -> None:
+        """Let it finish its files and go."""
+        self._say(None)
+
+    def note(self, message: tuple[Any, ...]) -> None:
+        """Keep account of a message."""
+        self.heard = time.monotonic()
+        match message:
+            case ("ready", _):
+                self.ready = True
+            case ("took", seed):
+                self.running = seed
+                self.waiting -= 1
+            case ("idle",):
+                self.running = None
+            case ("beat", _):
+                self.showed_frame = True
+            case ("wrote", seed, *_):
+                self.seeds.remove(seed)
+
+    def silent_for(self) -> float:
+        """Seconds since it last spoke, 0 if it has nothing to do."""
+        return time.monotonic() - self.heard if self.seeds or not self.ready else 0.0
+
+    def last_words(self) -> str:
+        """How it died: the signal or exit code, and the last line that it printed."""
+        code = self.process.wait()
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+        self._words.seek(0)
+        lines = self._words.read().decode(errors="replace").strip().splitlines()
+        return f"{how}: {lines[-1]}" if lines else how
+
+    def kill(self) -> None:
+        """End it now and free what it held here; safe to call twice."""
+        self.process.kill()
+        self.process.wait()
+        self.connection.close()
+        self._words.close()
+
+    def _say(self, word: int | None) -> None:
+        with contextlib.suppress(OSError):  # its death is noticed where messages are read
+            self.connection.send(word)
+
+    def _say_bytes(self, job: bytes) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.send_bytes(job)
