@@ -1,0 +1,120 @@
+"""`robovae collect`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from robovae.cli.console import facts, log, number, progress, show
+from robovae.collect import CollectConfig, CollectEvent, CollectInterruptedError, collect
+from robovae.collect.config import Listener, usable_cores
+from robovae.run.recipe import CollectStage, Quality, parse_size
+
+if TYPE_CHECKING:
+    from robovae_envs.camera import Camera
+
+Split = Literal["train", "calibrate", "test", "rare", "fault"]
+
+
+@dataclass(frozen=True)
+class Collect:
+    """Run a policy in an environment and store every frame it sees, one lossless file an episode.
+
+    The same command continues what was interrupted, and with more --episodes adds to what is there.
+    A seed belongs to a split, and so does its episode: train 0-9999, calibrate 10000-, test 20000-,
+    rare 30000-, fault 40000-.
+
+    Examples:
+      robovae collect Reacher-v5 --episodes 400 --out data/reacher
+      robovae collect Reacher-v5 --episodes 40 --split test --out data/reacher
+      robovae collect HalfCheetah-v5 --size 96x128 --policy my_robot:Gait --out data/cheetah
+    """
+
+    env: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV")]
+    """Gymnasium id of the environment, such as Reacher-v5."""
+    out: Path
+    """Directory of the dataset; data/NAME by custom."""
+    episodes: int = 400
+    """Episodes that the dataset shall hold from the first seed on."""
+    policy: str = "random"
+    """random, zero, the path of a dataset whose actions are replayed, or module:function."""
+    split: Split = "train"
+    """The split, and with it the first seed."""
+    seed: int | None = None
+    """First seed, in place of the split's first."""
+    workers: int = field(default_factory=usable_cores)
+    """Processes, each with its own environment and GL context."""
+    size: str = "64"
+    """Pixels of a frame: a side, or HxW."""
+    quality: Quality = "fast"
+    """fast leaves shadows and smooth edges out, at ten to fifty times the speed; full is MuJoCo's default."""
+    spread: float = 0.0
+    """Share of each joint's range over which initial angles are drawn; 0: the environment's own starts."""
+    max_steps: int | None = None
+    """Steps after which an episode is cut; the environment's own limit, or 1000."""
+    json: bool = False
+    """Print one JSON object."""
+
+    def run(self) -> int:
+        """Collect, with progress, and say what was collected."""
+        config = CollectConfig(
+            episodes=self.episodes,
+            policy=self.policy,
+            seed=self.split if self.seed is None else self.seed,
+            workers=self.workers,
+            spread=self.spread,
+            max_steps=self.max_steps,
+        )
+        make_env = env_factory(self.env, self.size, self.quality)
+        with collecting() as listener:
+            summary = collect(make_env, self.out, config, listener)
+        rows = {
+            "dataset": summary.path,
+            "episodes": f"{number(summary.episodes)} new, {number(summary.skipped)} were there",
+            "frames": number(summary.frames),
+            "frames/s": f"{number(summary.fps)} ({summary.workers} workers, {summary.backend})",
+            "seconds": f"{summary.seconds:.1f}, and {summary.startup_seconds:.1f} to start",
+            "joint range seen": ", ".join(f"{k} {v:.0%}" for k, v in summary.coverage.items()) or "no joints",
+        }
+        show(summary.to_dict(), self.json, facts(rows))
+        return 0
+
+
+def env_factory(env_id: str, size: str, quality: Quality) -> "partial[Camera]":
+    """The picklable factory of environments with a camera; refuses an unknown environment at once.
+
+    Raises:
+        EnvError: there is no such environment.
+    """
+    from robovae_envs import camera
+
+    height, width = parse_size(size)
+    preset = camera.RenderSpec.fast if quality == "fast" else camera.RenderSpec.full
+    make = partial(camera.make, env_id, preset(env_id, height=height, width=width))
+    make().close()
+    return make
+
+
+def stage_factory(stage: CollectStage) -> "partial[Camera]":
+    """The factory that a recipe's collect stage asks for."""
+    return env_factory(stage.env, stage.size, stage.quality)
+
+
+@contextmanager
+def collecting() -> Iterator[Listener]:
+    """A progress bar for a collection; Ctrl-C leaves it as KeyboardInterrupt."""
+    try:
+        with progress("collecting") as update:
+            yield lambda event: _tell(event, update)
+    except CollectInterruptedError as interrupt:
+        raise KeyboardInterrupt(str(interrupt)) from interrupt
+
+
+def _tell(event: CollectEvent, update: Any) -> None:
+    if event.kind in ("restart", "fallback"):
+        log(event.message)
+    update(event.episodes, event.total, f"{number(event.fps)} frames/s" if event.fps else "starting")

@@ -1,0 +1,32 @@
+"""Recipes and run directories: which stages there are, what is finished, and where results come from."""
+
+from robovae.records import digest, read_json, write_json
+from robovae.run.pipeline import (
+    Listeners,
+    collect_stage,
+    dataset_digest,
+    report_stage,
+    run_recipe,
+    train_stage,
+)
+from robovae.run.recipe import CollectStage, Recipe, load_recipe, parse_size
+from robovae.run.stages import Stage, StageEvent, run_stage
+
+__all__ = [
+    "CollectStage",
+    "Listeners",
+    "Recipe",
+    "Stage",
+    "StageEvent",
+    "collect_stage",
+    "dataset_digest",
+    "digest",
+    "load_recipe",
+    "parse_size",
+    "read_json",
+    "report_stage",
+    "run_recipe",
+    "run_stage",
+    "train_stage",
+    "write_json",
+]

@@ -1,0 +1,163 @@
+"""Run a recipe: collect -> train -> report, each stage once."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+
+from robovae import provenance
+from robovae.collect import collect
+from robovae.config import from_mapping, to_plain
+from robovae.episodes import EpisodeError, EpisodeStore
+from robovae.records import digest
+from robovae.run.recipe import CollectStage, Recipe
+from robovae.run.stages import OnStage, Stage, run_stage
+
+if TYPE_CHECKING:
+    from robovae.train import TrainConfig
+
+MakeEnv = Callable[[], gym.Env[Any, Any]]
+OnEvent = Callable[[str, Any], None]
+"""Called with the name of a stage and an event of it."""
+
+HOW_NOT_WHAT = ("workers", "watchdog", "fallback", "retries")
+"""Fields of CollectConfig that leave the episodes as they are."""
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Who is told what."""
+
+    on_stage: OnStage
+    """Of stages that begin and end."""
+    on_event: OnEvent
+    """Of events within a stage."""
+
+
+def run_recipe(
+    recipe: Recipe, env_factory: Callable[[CollectStage], MakeEnv], listeners: Listeners
+) -> dict[str, Any]:
+    """Run every stage that is not finished.
+
+    Args:
+        recipe: what to do.
+        env_factory: gives the picklable factory of environments for a collect stage.
+        listeners: told of progress.
+
+    Returns:
+        The records of the stages by name, "run", "data", and "report", the page's path.
+
+    Raises:
+        RobovaeError: a stage cannot be done; what is finished stays, and running again goes on.
+    """
+    from robovae.train import TrainConfig
+
+    config = from_mapping(TrainConfig, recipe.train, f"{recipe.path}: train")
+    data, run = recipe.collect.out, recipe.run
+    on_stage, on_event = listeners.on_stage, listeners.on_event
+    collecting = collect_stage(recipe.collect, env_factory(recipe.collect), on_event)
+    records = {"collect": run_stage(collecting, on_stage)}
+    records["train"] = run_stage(train_stage(data, run, config, on_event), on_stage)
+    _remember(run, records)  # not before: only now is the run directory this run's
+    records["report"] = run_stage(report_stage(data, run), on_stage)
+    page = records["report"]["result"]["page"]
+    return {"run": str(run), "data": str(data), "report": page, "stages": records}
+
+
+def collect_stage(settings: CollectStage, make_env: MakeEnv, on_event: OnEvent) -> Stage:
+    """The stage that collects every split of a recipe into one dataset."""
+    plain = to_plain(settings)
+    config = {name: value for name, value in plain.pop("settings").items() if name not in HOW_NOT_WHAT}
+    config = {**config, **{name: plain[name] for name in ("env", "episodes", "size", "quality")}}
+    del config["seed"]
+
+    def run() -> dict[str, Any]:
+        return {
+            split: collect(make_env, settings.out, one, lambda event: on_event("collect", event)).to_dict()
+            for split, one in settings.configs().items()
+        }
+
+    return Stage(
+        name="collect",
+        artefact=settings.out,
+        record=settings.out / "collect.json",
+        config=config,
+        inputs={},
+        run=run,
+        is_there=lambda: _has_seeds(settings),
+        grows_with=("episodes",),
+    )
+
+
+def train_stage(data: Path, run: Path, config: "TrainConfig", on_event: OnEvent) -> Stage:
+    """The stage that trains on a dataset into a run directory."""
+
+    def fit() -> Mapping[str, Any]:
+        from robovae.train import train
+
+        return to_plain(train(data, run, config, on_event=lambda event: on_event("train", event)))
+
+    return Stage(
+        name="train",
+        artefact=run,
+        record=run / "train.json",
+        config=to_plain(config),
+        inputs={"data": dataset_digest(data)},
+        run=fit,
+        is_there=lambda: (run / "model.safetensors").is_file(),
+    )
+
+
+def report_stage(data: Path, run: Path) -> Stage:
+    """The stage that draws the report of a run."""
+
+    def draw() -> dict[str, Any]:
+        from robovae import report
+
+        return {"page": str(report.write(run, data))}
+
+    page = run / "report" / "index.html"
+    return Stage(
+        name="report",
+        artefact=page.parent,
+        record=page.parent / "report.json",
+        config={},
+        inputs={"data": dataset_digest(data), "run": _run_digest(run)},
+        run=draw,
+        is_there=page.is_file,
+        sets_aside=False,
+    )
+
+
+def dataset_digest(data: Path) -> str:
+    """Digest of a dataset's episodes, whatever files they lie in; reads only their headers."""
+    return digest([record.sha256 for record in EpisodeStore(data).records])
+
+
+def _run_digest(run: Path) -> str:
+    hashes = {}
+    for name in ("model.safetensors", "config.json"):
+        if (path := run / name).is_file():
+            with path.open("rb") as file:
+                hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digest(hashes)
+
+
+def _has_seeds(settings: CollectStage) -> bool:
+    try:
+        there = set(EpisodeStore(settings.out).seeds)
+    except EpisodeError:
+        return False
+    return all(there.issuperset(config.seeds()) for config in settings.configs().values())
+
+
+def _remember(run: Path, records: Mapping[str, Any]) -> None:
+    """Write seconds, configs and the renderer of the stages into the provenance of the run."""
+    for name, record in records.items():
+        facts = {name: record[name] for name in ("seconds", "config", "inputs")}
+        if name == "collect":
+            facts["gl_backend"] = next(iter(record["result"].values()))["backend"]
+        provenance.record(run, name, facts)

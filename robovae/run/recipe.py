@@ -1,0 +1,129 @@
+"""A recipe: one YAML file that says what to collect and how to train on it."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from robovae.collect import CollectConfig
+from robovae.config import ConfigError, check_keys, from_mapping
+from robovae.episodes import SPLITS
+
+Quality = Literal["fast", "full"]
+SET_BY_SPLIT = ("episodes", "seed")
+"""Fields of CollectConfig that `CollectStage.episodes` decides."""
+
+
+@dataclass(frozen=True)
+class CollectStage:
+    """What to collect, from where, into which directory."""
+
+    env: str
+    """Gymnasium id of the environment."""
+    out: Path
+    """The dataset."""
+    episodes: dict[str, int] = field(default_factory=lambda: {"train": 400, "test": 40})
+    """Episodes of each split."""
+    size: str = "64"
+    """Pixels: a side of a square frame, or HxW."""
+    quality: Quality = "fast"
+    """Preset of the RenderSpec."""
+    settings: CollectConfig = field(default_factory=CollectConfig)
+    """Everything else; in a recipe its keys stand beside the others."""
+
+    def __post_init__(self) -> None:
+        if not self.episodes:
+            raise ConfigError("episodes: expected at least one split, received none")
+        check_keys(self.episodes, SPLITS, "episodes")
+        parse_size(self.size)
+        self.configs()
+
+    def frame_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return parse_size(self.size)
+
+    def configs(self) -> dict[str, CollectConfig]:
+        """The collection of each split."""
+        return {
+            split: replace(self.settings, episodes=count, seed=split)
+            for split, count in self.episodes.items()
+        }
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The stages of a pipeline, read from a file."""
+
+    path: Path
+    """The file."""
+    collect: CollectStage
+    """What to collect."""
+    run: Path
+    """The run directory that training fills."""
+    train: dict[str, Any]
+    """Keys of TrainConfig; `robovae.train` checks them."""
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) from "64" or "64x96".
+
+    Raises:
+        ConfigError: the text is neither.
+    """
+    height, _, width = text.lower().partition("x")
+    if not height.isdecimal() or not (width or height).isdecimal() or text.lower().endswith("x"):
+        raise ConfigError(f"size: expected a number of pixels or HxW such as 64x96, received {text!r}")
+    return int(height), int(width or height)
+
+
+def load_recipe(path: Path, root: Path = Path()) -> Recipe:
+    """Read a recipe; its paths count from `root`.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key is unknown, missing or refused.
+    """
+    data = _read_yaml(path)
+    check_keys(data, ("collect", "train"), str(path))
+    collect = _collect_stage(_section(data, "collect", path), f"{path}: collect", root)
+    train = dict(_section(data, "train", path))
+    out = train.pop("out", None)
+    if not isinstance(out, str):
+        raise ConfigError(f"{path}: train: expected a run directory under the key 'out', received {out!r}")
+    return Recipe(path=path, collect=collect, run=root / out, train=train)
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: no readable recipe ({error.strerror}); launch/ holds some") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{path}: expected the sections collect and train, received {type(data).__name__}")
+    return data
+
+
+def _section(data: Mapping[str, Any], name: str, path: Path) -> Mapping[str, Any]:
+    section = data.get(name)
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"{path}: expected keys and values in the section {name!r}, received {section!r}")
+    return section
+
+
+def _collect_stage(section: Mapping[str, Any], where: str, root: Path) -> CollectStage:
+    own = {item.name for item in fields(CollectStage)} - {"settings"}
+    settings = {item.name for item in fields(CollectConfig)} - set(SET_BY_SPLIT)
+    check_keys(section, own | settings, where)
+    required = {item.name for item in fields(CollectStage) if item.default is item.default_factory is MISSING}
+    if missing := sorted(required - set(section)):
+        raise ConfigError(f"{where}: the key {missing[0]!r} is missing")
+    config = from_mapping(CollectConfig, {key: section[key] for key in section if key in settings}, where)
+    stage = {key: section[key] for key in section if key in own}
+    return from_mapping(
+        CollectStage,
+        {**stage, "size": str(stage.get("size", 64)), "out": str(root / stage["out"]), "settings": config},
+        where,
+    )
