@@ -1,7 +1,7 @@
 """A well-framed camera for each of Gymnasium's MuJoCo v5 tasks.
 
-The robot fills the frame and never leaves it. Distances are for a vertical field of view of 45 degrees (MuJoCo's default) and a frame at least as wide as
-high; `launch/cameras_sheet.py` draws every one of them.
+The robot fills the frame and never leaves it. Distances are for MuJoCo's default field of view, 45 degrees from
+top to bottom, and a frame at least as wide as high; `launch/cameras_sheet.py` draws every one of them.
 """
 
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ class Pose:
 
 
 POSES: dict[str, Pose] = {
-    "Ant-v5": Pose((0.0, 0.0, 0.6), 3.6, elevation=-35.0, track="torso"),
-    "HalfCheetah-v5": Pose((0.0, 0.0, 0.5), 2.0, track="torso"),
-    "Hopper-v5": Pose((0.0, 0.0, 0.8), 2.4, track="torso"),
-    "Humanoid-v5": Pose((0.0, 0.0, 0.9), 2.8, track="torso"),
-    "HumanoidStandup-v5": Pose((0.0, 0.0, 0.6), 3.2, track="torso"),
-    "InvertedDoublePendulum-v5": Pose((0.0, 0.0, 0.4), 3.2, elevation=0.0),
-    "InvertedPendulum-v5": Pose((0.0, 0.0, 0.2), 2.9, elevation=0.0),
-    "Pusher-v5": Pose((0.3, -0.2, -0.2), 1.7, elevation=-50.0),
-    "Reacher-v5": Pose((0.0, 0.0, 0.0), 0.62, elevation=-90.0),
-    "Swimmer-v5": Pose((0.0, 0.0, 0.0), 3.0, elevation=-90.0, track="torso"),
-    "Walker2d-v5": Pose((0.0, 0.0, 0.8), 2.6, track="torso"),
+    "Ant-v5": Pose((0.0, 0.0, 0.65), 3.8, elevation=-35.0, track="torso"),
+    "HalfCheetah-v5": Pose((0.0, 0.0, 0.62), 2.6, track="torso"),
+    "Hopper-v5": Pose((0.0, 0.0, 0.82), 2.15, track="torso"),
+    "Humanoid-v5": Pose((0.0, 0.0, 0.78), 2.5, track="torso"),
+    "HumanoidStandup-v5": Pose((0.0, 0.0, 0.7), 2.75, track="torso"),
+    "InvertedDoublePendulum-v5": Pose((0.0, 0.0, 0.57), 3.05, elevation=0.0),
+    "InvertedPendulum-v5": Pose((0.0, 0.0, 0.27), 3.05, elevation=0.0),
+    "Pusher-v5": Pose((0.2, -0.5, 0.0), 2.2, azimuth=225.0, elevation=-60.0),
+    "Reacher-v5": Pose((0.0, 0.0, 0.0), 0.56, elevation=-90.0),
+    "Swimmer-v5": Pose((0.0, 0.0, 0.0), 4.0, elevation=-90.0, track="torso"),
+    "Walker2d-v5": Pose((0.0, 0.0, 0.9), 2.4, track="torso"),
 }

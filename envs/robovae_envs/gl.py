@@ -1,4 +1,4 @@
-"""Choices about OpenGL that must be made before mujoco is imported. Imports nothing but the standard library."""
+"""Choices about OpenGL that must be made before mujoco is imported; standard library only."""
 
 import os
 import sys

@@ -149,14 +149,25 @@ def _quality(model: Any, spec: RenderSpec) -> Iterator[None]:
         (size, "offheight", spec.height),
     ]
     before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
+    sizes = model.geom_size.copy()
     try:
         for owner, name, value in wanted:
             if value is not None:
                 setattr(owner, name, value)
+        if spec.floor_cells is not None:
+            _coarsen_planes(model, spec.floor_cells)
         yield
     finally:
         for owner, name, value in before:
             setattr(owner, name, value)
+        model.geom_size[:] = sizes
+
+
+def _coarsen_planes(model: Any, cells: int) -> None:
+    """Draw planes with at most `cells` cells a side: the third size of a plane is the side of a cell."""
+    planes = model.geom_type == int(mujoco.mjtGeom.mjGEOM_PLANE)
+    side = 2.0 * model.geom_size[planes, :2].max(axis=1) / cells
+    model.geom_size[planes, 2] = np.maximum(model.geom_size[planes, 2], side)
 
 
 def _make_scene(model: Any, spec: RenderSpec) -> Any:

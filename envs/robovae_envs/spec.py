@@ -7,13 +7,18 @@ from typing import Any, Self
 from robovae_envs.cameras import POSES
 from robovae_envs.errors import EnvError
 
+# Chosen by measuring speed against likeness to `full` without shadows on the eleven stock tasks. Without the
+# reflections in their floors HalfCheetah and HumanoidStandup fall below 30 dB; without multisampling small objects
+# flicker, and Ant falls below it too. The waste is in geometry: with 8 x 4 round geoms are still within 32 dB
+# (with 6 x 4 or 8 x 3 no longer), and floors of 320 x 320 cells look the same with 32 x 32.
 FAST_QUALITY: dict[str, Any] = {
-    "samples": 0,
+    "samples": 4,
     "shadows": False,
-    "effects": False,
-    "slices": 16,
-    "stacks": 8,
+    "effects": True,
+    "slices": 8,
+    "stacks": 4,
     "quads": 4,
+    "floor_cells": 32,
 }
 FULL_QUALITY: dict[str, Any] = {
     "samples": 4,
@@ -22,6 +27,7 @@ FULL_QUALITY: dict[str, Any] = {
     "slices": None,
     "stacks": None,
     "quads": None,
+    "floor_cells": None,
 }
 
 
@@ -51,18 +57,20 @@ class RenderSpec:
     """Degrees; -90 looks straight down."""
     track: str | None = None
     """Name of the body whose subtree's centre of mass the camera follows in x and y."""
-    samples: int = 0
-    """Multisamples a pixel; 0 is none."""
+    samples: int = 4
+    """Multisamples a pixel; 0 is none, fastest, and flickers."""
     shadows: bool = False
     """Cast shadows (by far the dearest effect on a processor)."""
-    effects: bool = False
-    """Reflections and haze, as the model asks for them."""
-    slices: int | None = 16
+    effects: bool = True
+    """Reflections, fog and haze, where the model has them."""
+    slices: int | None = 8
     """Around a round geom; None keeps the model's own (28)."""
-    stacks: int | None = 8
+    stacks: int | None = 4
     """Along a round geom; None keeps the model's own (16)."""
     quads: int | None = 4
-    """Along a side of a box or plane; None keeps the model's own (4)."""
+    """Along a side of a box; None keeps the model's own (4)."""
+    floor_cells: int | None = 32
+    """Most cells along a side of a plane; None keeps the model's own, up to hundreds."""
 
     def __post_init__(self) -> None:
         for name, low, high in _LIMITS:
@@ -76,7 +84,7 @@ class RenderSpec:
 
     @classmethod
     def fast(cls, env_id: str | None = None, height: int = 64, width: int = 64) -> Self:
-        """The quickest picture that still looks like `full` without its shadows; framed for `env_id`."""
+        """As `full` to the eye, without shadows and several times faster; framed for `env_id`."""
         return cls(height=height, width=width, **_pose(env_id, height, width), **FAST_QUALITY)
 
     @classmethod
@@ -112,6 +120,7 @@ _LIMITS = (
     ("slices", 3, 1000),
     ("stacks", 2, 1000),
     ("quads", 1, 1000),
+    ("floor_cells", 1, 10000),
 )
 
 
