@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from robovae_envs.errors import EnvError
 from robovae_envs.renderer import Renderer
 from robovae_envs.spec import RenderSpec
+from robovae_envs.starts import SpreadStart
 
 __all__ = ["Camera", "RenderSpec", "make"]
 
@@ -111,12 +112,13 @@ class Camera(gym.Wrapper[Observation, Any, Any, Any], gym.utils.RecordConstructo
         return {**info, "qpos": data.qpos.copy(), "qvel": data.qvel.copy()}
 
 
-def make(env_id: str, spec: RenderSpec, **kwargs: Any) -> Camera:
+def make(env_id: str, spec: RenderSpec, *, spread: float = 0.0, **kwargs: Any) -> Camera:
     """Make an environment with a camera on it; a factory for workers through `functools.partial`.
 
     Args:
         env_id: a registered Gymnasium id, for example "Reacher-v5".
         spec: what frames look like, for example `RenderSpec.fast("Reacher-v5")`.
+        spread: share of the joints' range over which episodes start; see `SpreadStart`.
         kwargs: handed to `gymnasium.make`.
 
     Raises:
@@ -127,6 +129,8 @@ def make(env_id: str, spec: RenderSpec, **kwargs: Any) -> Camera:
     if not is_mujoco(env) and env.render_mode != "rgb_array":
         env.close()
         env = _make(env_id, {**options, "render_mode": "rgb_array"})
+    if spread:
+        env = SpreadStart(env, spread)
     return Camera(env, spec)
 
 

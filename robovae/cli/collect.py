@@ -66,10 +66,9 @@ class Collect:
             policy=self.policy,
             seed=self.split if self.seed is None else self.seed,
             workers=self.workers,
-            spread=self.spread,
             max_steps=self.max_steps,
         )
-        make_env = env_factory(self.env, self.size, self.quality)
+        make_env = env_factory(self.env, self.size, self.quality, self.spread)
         with collecting() as listener:
             summary = collect(make_env, self.out, config, listener)
         rows = {
@@ -84,7 +83,7 @@ class Collect:
         return 0
 
 
-def env_factory(env_id: str, size: str, quality: Quality) -> "partial[Camera]":
+def env_factory(env_id: str, size: str, quality: Quality, spread: float = 0.0) -> "partial[Camera]":
     """The picklable factory of environments with a camera; refuses an unknown environment at once.
 
     Raises:
@@ -94,7 +93,7 @@ def env_factory(env_id: str, size: str, quality: Quality) -> "partial[Camera]":
 
     height, width = parse_size(size)
     preset = camera.RenderSpec.fast if quality == "fast" else camera.RenderSpec.full
-    make = partial(camera.make, env_id, preset(env_id, height=height, width=width))
+    make = partial(camera.make, env_id, preset(env_id, height=height, width=width), spread=spread)
     make().close()
     return make
 

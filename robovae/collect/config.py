@@ -45,9 +45,6 @@ class CollectConfig:
     """Worker processes, each with its own environment and GL context; as many as there are cores pays."""
     max_steps: int | None = None
     """Steps after which an episode is cut (truncated); None: the environment's own limit, or 1000 without."""
-    spread: float = 0.0
-    """Share of each hinge's range (of +-180 degrees if unlimited) over which initial angles are drawn; 0
-    leaves the environment's own initial states. Needs a MuJoCo environment."""
     watchdog: float = 60.0
     """Seconds without a step after which a worker counts as hung and is replaced."""
     fallback: str = "osmesa"
@@ -60,8 +57,6 @@ class CollectConfig:
             _check_integer(name, getattr(self, name), least)
         if self.max_steps is not None:
             _check_integer("max_steps", self.max_steps, 1)
-        if not 0.0 <= self.spread <= 1.0:
-            raise CollectError(f"spread must be within 0 and 1, got {self.spread}")
         if not self.watchdog > 0:
             raise CollectError(f"watchdog must be a positive number of seconds, got {self.watchdog}")
         if not self.policy:

@@ -88,8 +88,8 @@ class Collection:
         except KeyboardInterrupt:
             self._stop()
             raise CollectInterruptedError(
-                f"stopped by Ctrl-C: {self.written + self.skipped} of {self.total + self.skipped} episodes are "
-                f"in {self.out} and kept; the same command continues"
+                f"stopped by Ctrl-C: {self.written + self.skipped} of {self.total + self.skipped} episodes "
+                f"are in {self.out} and kept; the same command continues"
             ) from None
         except CollectError as error:
             self._stop()

@@ -24,7 +24,7 @@ from robovae.episodes import EpisodeStore
 Action = Any
 Observation = Mapping[str, NDArray[Any]]
 
-MEAN_SEGMENT, LONGEST_SEGMENT = 8, 40
+MEAN_SEGMENT, LONGEST_SEGMENT, SEGMENTS = 8, 40, 4
 
 
 class Policy(Protocol):
@@ -45,40 +45,43 @@ class RandomPolicy:
     """
 
     def __init__(self, space: gym.spaces.Box) -> None:
-        self.low = np.maximum(space.low, -1e3 if np.isfinite(space.low).all() else -1.0).ravel()
-        self.high = np.minimum(space.high, 1e3 if np.isfinite(space.high).all() else 1.0).ravel()
-        self.middle, self.reach = (self.high + self.low) / 2, (self.high - self.low) / 2
+        bounded = np.isfinite(space.low) & np.isfinite(space.high)
+        low, high = np.where(bounded, space.low, -1.0), np.where(bounded, space.high, 1.0)
+        self.middle, self.reach = ((high + low) / 2).ravel(), ((high - low) / 2).ravel()
         self.shape, self.dtype = space.shape, space.dtype
 
     def reset(self, seed: int) -> None:
         """Start afresh from the seed of the episode."""
         self.rng = np.random.default_rng([seed, 0])
         self.amplitude = 1.0 if self.rng.random() < 0.25 else self.rng.uniform(0.02, 1.0)
-        self.last = np.zeros(len(self.low))
-        self.segment = np.empty((0, len(self.low)), self.dtype)
+        self.last = np.zeros((1, len(self.middle)))
+        self.actions: list[NDArray[Any]] = []
         self.index = 0
 
     def __call__(self, observation: Observation) -> Action:
-        """The next action of the segment; a new segment when it is used up."""
-        if self.index == len(self.segment):
-            self.segment, self.index = self._draw_segment(), 0
+        """The next action; a few segments more when they are used up."""
+        if self.index == len(self.actions):
+            self.actions, self.index = self._draw_segments(), 0
         self.index += 1
-        return self.segment[self.index - 1].reshape(self.shape)
+        return self.actions[self.index - 1]
 
-    def _draw_segment(self) -> NDArray[Any]:
-        """Actions of one random stretch of time, (steps, A)."""
-        steps = min(int(self.rng.geometric(1 / MEAN_SEGMENT)), LONGEST_SEGMENT)
-        target = self.rng.uniform(-self.amplitude, self.amplitude, len(self.low))
-        kind = self.rng.choice(["hold", "ramp", "bang", "rest"], p=[0.45, 0.35, 0.1, 0.1])
-        if kind == "rest":
-            target[:] = 0.0
-        elif kind == "bang":
-            target = self.amplitude * np.sign(target)
-        path = np.repeat(target[None], steps, axis=0)
-        if kind == "ramp":
-            path = self.last + (target - self.last) * (np.arange(1, steps + 1)[:, None] / steps)
-        self.last = target
-        return (self.middle + self.reach * path).clip(self.low, self.high).astype(self.dtype)
+    def _draw_segments(self) -> list[NDArray[Any]]:
+        """The actions of a few random stretches of time, drawn together because single draws cost time."""
+        rng = self.rng
+        steps = np.minimum(rng.geometric(1 / MEAN_SEGMENT, SEGMENTS), LONGEST_SEGMENT)
+        targets = rng.uniform(-self.amplitude, self.amplitude, (SEGMENTS, len(self.middle)))
+        kind = rng.random(SEGMENTS)
+        is_rest, is_bang, is_ramp = kind < 0.1, (kind >= 0.1) & (kind < 0.2), kind >= 0.65
+        targets[is_rest] = 0.0
+        targets[is_bang] = self.amplitude * np.sign(targets[is_bang])
+        segment = np.repeat(np.arange(SEGMENTS), steps)
+        elapsed = np.arange(1, len(segment) + 1) - (np.cumsum(steps) - steps)[segment]
+        phase = np.where(is_ramp[segment], elapsed / steps[segment], 1.0)[:, None]
+        starts = np.concatenate([self.last, targets[:-1]])
+        self.last = targets[-1:]
+        path = starts[segment] * (1 - phase) + targets[segment] * phase
+        actions = (self.middle + self.reach * path).astype(self.dtype).reshape(-1, *self.shape)
+        return list(actions)
 
 
 class RandomDiscretePolicy:

@@ -46,7 +46,9 @@ class WorkerProcess:
 
     def __init__(self, job: bytes, environment: dict[str, str]) -> None:
         self.connection, theirs = Pipe()
-        self._words = tempfile.TemporaryFile()
+        descriptor, name = tempfile.mkstemp(prefix="robovae-worker-")
+        Path(name).unlink()  # the open file lives on without a name, and needs no clearing up
+        self._words = os.fdopen(descriptor, "rb")
         path = json.dumps([*sys.path, str(Path.cwd())])
         with theirs:
             self.process = subprocess.Popen(

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from robovae import __version__
 from robovae.collect.config import DEFAULT_MAX_STEPS, CollectConfig, CollectError
-from robovae.collect.joints import reset_spread
-from robovae.collect.policies import Policy, rest_action
+from robovae.collect.policies import Policy
 from robovae.episodes import Episode
 
 EXTRA = ("qpos", "qvel")
@@ -119,7 +118,7 @@ class Rollout:
     def run(self, seed: int) -> Episode | None:
         """The episode of this seed, the same to the bit wherever it runs; None if it was abandoned."""
         limit = min(self.limit, self.policy.reset(seed) or self.limit)
-        observation, info = self._reset(seed)
+        observation, info = self.env.reset(seed=seed)
         recording = Recording(self._seen(observation, info), limit)
         alive, terminated, truncated = self.on_frame(), False, False
         while alive and not (terminated or truncated):
@@ -130,14 +129,8 @@ class Rollout:
             alive = self.on_frame()
         if not (terminated or truncated):
             return None
-        meta = {"seed": seed, "policy": self.config.policy, "spread": self.config.spread}
+        meta = {"seed": seed, "policy": self.config.policy}
         return recording.episode(terminated, truncated, {**self.facts, **meta})
-
-    def _reset(self, seed: int) -> tuple[Any, dict[str, Any]]:
-        if not self.config.spread:
-            return self.env.reset(seed=seed)
-        rest = rest_action(self.env.action_space)
-        return reset_spread(self.env, self.facts["joints"], self.config.spread, seed, rest)
 
     def _seen(self, observation: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
         """The rows of one moment by array name."""

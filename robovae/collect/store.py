@@ -10,7 +10,7 @@ from robovae.collect.config import CollectConfig, CollectError
 from robovae.episodes import EpisodeError, Record, remove_stale
 from robovae.episodes.loading import load_records
 
-NOTE = "collect.json"
+NOTE = "collection.json"
 
 
 def open_directory(out: Path) -> None:
@@ -47,7 +47,7 @@ def check_same_source(
     """
     wanted = set(config.seeds())
     for record in records:
-        same_seed = {"policy": config.policy, "spread": config.spread} if record.seed in wanted else {}
+        same_seed = {"policy": config.policy} if record.seed in wanted else {}
         now = {"env_id": facts["env_id"], "render_spec": facts["render_spec"], **same_seed}
         for name, value in now.items():
             there = record.meta.get(name)
