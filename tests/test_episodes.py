@@ -152,6 +152,15 @@ class TestRoundTrip:
         assert about["episodes"][0]["meta"] == episode.meta
         assert (about["format"], about["version"]) == ("robovae-episodes", 1)
 
+    def test_images_start_at_a_page_and_all_arrays_are_aligned(self, tmp_path: Path) -> None:
+        write_episode(tmp_path / "data", make_episode(3, steps=4))
+        write_episode(tmp_path / "data", make_episode(4, steps=5))
+        pack(tmp_path / "data", tmp_path / "out")
+        for record in [*EpisodeStore(tmp_path / "data").records, EpisodeStore(tmp_path / "out").records[0]]:
+            assert record.spans["image"].offset % 4096 < 8
+        for episode in [*EpisodeStore(tmp_path / "data"), *EpisodeStore(tmp_path / "out")]:
+            assert all(array.flags.aligned for array in episode.arrays().values())
+
     def test_same_episode_gives_same_bytes(self, tmp_path: Path) -> None:
         paths = [write_episode(tmp_path / name, make_episode(3)) for name in "ab"]
         assert paths[0].read_bytes() == paths[1].read_bytes()
@@ -331,8 +340,9 @@ class TestDamage:
         path.write_bytes(whole.replace(old, new, 1))
         with pytest.raises(EpisodeError, match="does not match its digest"):
             EpisodeStore(tmp_path)
-        with path.open("r+b") as file:
-            layout.seal(file)
+        start = layout_start(whole)
+        forged = path.read_bytes()
+        path.write_bytes(layout.sealed(forged[8:start]) + forged[start:])
         with pytest.raises(EpisodeError, match=message):
             EpisodeStore(tmp_path)
 

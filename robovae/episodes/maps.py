@@ -57,7 +57,7 @@ class FileMaps:
             return self._open[index]
 
     @contextmanager
-    def pinned(self, files: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    def pinned(self, files: NDArray[np.integer[Any]]) -> Iterator[NDArray[np.int64]]:
         """Where in memory the files (B,) start, (B,); they stay there inside of the `with` block."""
         with self._lock:
             addresses = self._address[files]

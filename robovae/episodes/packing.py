@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from robovae.episodes.check import is_whole
 from robovae.episodes.episode import EpisodeError
-from robovae.episodes.layout import Record, file_metadata, read_records
+from robovae.episodes.layout import Record, read_records
 from robovae.episodes.loading import SUFFIX, check_alike, load_records
 from robovae.episodes.maps import FileMaps
 from robovae.episodes.writing import remove_stale, write_whole
@@ -101,7 +101,7 @@ def _write_shard(shard: Path, group: list[Record]) -> None:
         # copied, so that a shard of thousands of files does not hold thousands of maps
         arrays |= {f"{index}/{name}": view.copy() for name, view in record.views(buffer).items()}
     rows = {f"{index}/": (record.meta_json, record.sha256) for index, record in enumerate(group)}
-    write_whole(shard, arrays, file_metadata(rows))
+    write_whole(shard, rows, arrays)
     if not _is_finished(shard, group):
         shard.unlink()
         raise EpisodeError(f"{shard}: what was read back is not what was written; check the disk")

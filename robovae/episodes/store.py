@@ -61,7 +61,12 @@ class EpisodeStore(Sequence[Episode]):
         self._file = np.array([index_of[record.path] for record in records])
         lengths = np.array([record.steps + 1 for record in records])
         self._start = np.concatenate(([0], np.cumsum(lengths)))
-        self._image_offset = np.array([record.spans["image"].offset for record in records])
+        # where each frame is, looked up by its number: finding its episode first would take longer
+        size = math.prod(records[0].spans["image"].shape[1:])
+        self._frame_file = np.repeat(self._file.astype(np.int32), lengths)
+        self._frame_source = np.concatenate(
+            [record.spans["image"].offset + size * np.arange(record.steps + 1) for record in records]
+        )
 
     def __len__(self) -> int:
         return len(self._records)
@@ -176,9 +181,7 @@ class EpisodeStore(Sequence[Episode]):
         Raises:
             IndexError: if a number is outside of the store.
         """
-        numbers = np.asarray(indices, np.int64)
-        if numbers.size and (numbers.min() < 0 or numbers.max() >= self.num_frames):
-            raise IndexError(f"expected frame numbers from 0 to {self.num_frames - 1}, received {numbers}")
+        numbers = self._numbers(indices)
         episodes = np.searchsorted(self._start, numbers, side="right") - 1
         return episodes, numbers - self._start[episodes]
 
@@ -189,14 +192,19 @@ class EpisodeStore(Sequence[Episode]):
             IndexError: if a number is outside of the store.
             EpisodeError: if `out` is not a C-contiguous uint8 array of that shape.
         """
-        episodes, times = self.locate(indices)
-        shape = (len(episodes), *self.frame_shape)
+        numbers = self._numbers(indices)
+        shape = (len(numbers), *self.frame_shape)
         if out is not None:
             check_out(out, shape)
-        size = math.prod(self.frame_shape)
-        sources = self._image_offset[episodes] + times * size
-        rows = copy_pieces(self._maps, self._file[episodes], sources, size, out)
+        files, sources = self._frame_file[numbers], self._frame_source[numbers]
+        rows = copy_pieces(self._maps, files, sources, math.prod(shape[1:]), out)
         return rows.reshape(shape) if out is None else out
+
+    def _numbers(self, indices: ArrayLike) -> NDArray[np.int64]:
+        numbers = np.asarray(indices, np.int64)
+        if numbers.size and (numbers.min() < 0 or numbers.max() >= self.num_frames):
+            raise IndexError(f"expected frame numbers from 0 to {self.num_frames - 1}, received {numbers}")
+        return numbers
 
     def batches(self, size: int, rng: np.random.Generator | None = None) -> Iterator[NDArray[np.uint8]]:
         """All frames once, (size, H, W, 3) at a time, the last shorter: in order, or shuffled by `rng`."""

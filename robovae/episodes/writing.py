@@ -10,11 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from robovae.episodes.episode import Episode, EpisodeError, dtype_code
-from robovae.episodes.layout import content_digest, dtype_of, file_metadata, meta_text, seal
+from robovae.episodes.layout import content_digest, dtype_of, encode_header, meta_text
 from robovae.episodes.loading import SUFFIX
 
 _ASIDE = re.compile(r"\.(?:episode|shard)-.*\.safetensors\.(?P<host>[^/]*)\.(?P<pid>\d+)\.tmp")
@@ -33,35 +31,38 @@ def write_episode(directory: str | os.PathLike[str], episode: Episode) -> Path:
     """
     arrays = {name: _plain(array) for name, array in episode.arrays().items()}
     text = meta_text(episode.meta)
-    metadata = file_metadata({"": (text, content_digest(text, arrays))})
-    return write_whole(Path(directory) / f"episode-{episode.seed:08d}{SUFFIX}", arrays, metadata)
+    path = Path(directory) / f"episode-{episode.seed:08d}{SUFFIX}"
+    return write_whole(path, {"": (text, content_digest(text, arrays))}, arrays)
 
 
-def write_whole(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: dict[str, str]) -> Path:
-    """Write a file aside, seal it, bring it to the disk and rename it.
+def write_whole(
+    path: Path, episodes: Mapping[str, tuple[str, str]], arrays: Mapping[str, NDArray[Any]]
+) -> Path:
+    """Write a file aside, bring it to the disk and rename it.
 
     Args:
         path: Final name; its directory is made if need be.
-        arrays: C-contiguous little-endian arrays by tensor name.
-        metadata: From `layout.file_metadata`.
+        episodes: {array name prefix: (metadata text, digest)}.
+        arrays: C-contiguous little-endian arrays by prefix + name.
 
     Raises:
         EpisodeError: if the file cannot be written.
     """
+    header, order = encode_header(episodes, arrays)
     aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(dict(arrays), aside, metadata)
-        with aside.open("r+b") as file:
-            seal(file)
+        with aside.open("wb") as file:
+            file.write(header)
+            for name in order:
+                file.write(arrays[name].data if arrays[name].size else b"")
             file.flush()
             os.fsync(file.fileno())
         aside.rename(path)
         _sync_directory(path.parent)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
         raise EpisodeError(
-            f"{path}: cannot be written: {reason}; free space or choose another directory"
+            f"{path}: cannot be written: {error.strerror}; free space or choose another directory"
         ) from error
     finally:
         with contextlib.suppress(OSError):
