@@ -29,7 +29,7 @@ from robovae.collect.store import check_same_source, finished_records, open_dire
 MakeEnv = Callable[[], gym.Env[Any, Any]]
 
 POLL_SECONDS = 0.1
-STOP_SECONDS = 20.0
+STOP_SECONDS = 10.0
 GL_WORDS = ("OpenGL", "EGL", "MUJOCO_GL", "GLContext", "gladLoad", "OSMesa")
 
 
@@ -219,8 +219,11 @@ class Collection:
         """Let workers bring finished episodes to the disk; a second Ctrl-C does not wait for it."""
         self._tell("stop", "waiting for the last files")
         deadline = time.monotonic() + STOP_SECONDS
-        for worker in self.workers:
+        for worker in list(self.workers):
             worker.ask_to_stop()
+            if not worker.showed_frame:  # it has nothing to save, and may hang
+                self.workers.remove(worker)
+                worker.kill()
         try:
             while self.workers and time.monotonic() < deadline:
                 self._hear_last()
