@@ -5,8 +5,8 @@ drawn by the fast renderer of this package, all others through their own `rgb_ar
 """
 
 import difflib
+import importlib.util
 import platform
-from dataclasses import replace
 from typing import Any, SupportsFloat
 
 import cv2
@@ -19,6 +19,7 @@ from robovae_envs.errors import EnvError
 from robovae_envs.renderer import Renderer
 from robovae_envs.spec import RenderSpec
 from robovae_envs.starts import SpreadStart
+from robovae_envs.views import complete_pose
 
 __all__ = ["Camera", "RenderSpec", "make"]
 
@@ -45,11 +46,8 @@ class Camera(gym.Wrapper[Observation, Any, Any, Any], gym.utils.RecordConstructo
         gym.utils.RecordConstructorArgs.__init__(self, spec=spec)
         gym.Wrapper.__init__(self, env)
         self._is_mujoco = is_mujoco(env)
-        if not self._is_mujoco and env.render_mode != "rgb_array":
-            raise EnvError(
-                f"{_env_id(env)} is no MuJoCo environment and has render_mode={env.render_mode!r}; "
-                'make it with render_mode="rgb_array"'
-            )
+        if not self._is_mujoco:
+            _check_own_render(env, spec)
         self.render_spec = complete_pose(spec, env) if self._is_mujoco else spec
         self._renderer: Renderer | None = None
         image = gym.spaces.Box(0, 255, (spec.height, spec.width, 3), np.uint8)
@@ -78,12 +76,13 @@ class Camera(gym.Wrapper[Observation, Any, Any, Any], gym.utils.RecordConstructo
         return self._renderer.render(base.data)
 
     def describe(self) -> dict[str, Any]:
-        """What a dataset must remember of its source, JSON-able: env_id, render_spec, joints, versions."""
+        """What a dataset must remember of its source, as JSON-able data."""
         base: Any = self.env.unwrapped
         return {
             "env_id": _env_id(self.env),
             "render_spec": self.render_spec.to_dict(),
             "joints": describe_joints(base.model) if self._is_mujoco else [],
+            "spread": _spread(self.env),
             "versions": {
                 "python": platform.python_version(),
                 "gymnasium": gym.__version__,
@@ -141,23 +140,6 @@ def is_mujoco(env: gym.Env[Any, Any]) -> bool:
     return isinstance(model, mujoco.MjModel) and isinstance(data, mujoco.MjData)
 
 
-def complete_pose(spec: RenderSpec, env: gym.Env[Any, Any]) -> RenderSpec:
-    """Fill the open parts of a pose from the viewer settings of the environment, else from the model."""
-    base: Any = env.unwrapped
-    if spec.camera is not None:
-        return spec
-    viewer = getattr(base, "mujoco_renderer", None)
-    config = getattr(viewer, "default_cam_config", None) or {}
-    stat = base.model.stat
-    defaults: dict[str, Any] = {
-        "lookat": tuple(float(x) for x in config.get("lookat", stat.center)),
-        "distance": float(config.get("distance", 1.5 * stat.extent)),
-        "azimuth": float(config.get("azimuth", 90.0)),
-        "elevation": float(config.get("elevation", -45.0)),
-    }
-    return replace(spec, **{name: value for name, value in defaults.items() if getattr(spec, name) is None})
-
-
 _JOINT_TYPES = ("free", "ball", "slide", "hinge")  # mjtJoint's order
 
 
@@ -176,20 +158,62 @@ def describe_joints(model: Any) -> list[dict[str, Any]]:
     ]
 
 
+PLUGINS = ("gymnasium_robotics",)
+"""Packages of environments that register nothing before they are imported."""
+
+
 def _make(env_id: str, options: dict[str, Any]) -> gym.Env[Any, Any]:
     try:
-        return gym.make(env_id, **options)
-    except gym.error.UnregisteredEnv as error:
-        near = difflib.get_close_matches(env_id, list(gym.registry), n=3, cutoff=0.4)
+        return gym.make(_imported(env_id), **options)
+    except (gym.error.DependencyNotInstalled, ImportError) as error:
+        reason = "; ".join(str(part) for part in error.args)
+        raise EnvError(f"{env_id} cannot be made, something it needs is not installed: {reason}") from error
+    except gym.error.Error as error:
         raise EnvError(
-            f"no environment {env_id!r}; the nearest names: {', '.join(near) or 'none'}"
+            f"no environment {env_id!r}; the nearest names: {', '.join(_nearest(env_id)) or 'none'}"
+            " (environments of other packages: MODULE:NAME)"
         ) from error
-    except gym.error.DependencyNotInstalled as error:
-        raise EnvError(f"{env_id} cannot be made: {error}") from error
+    except Exception as error:  # whatever the code of a third party trips over
+        raise EnvError(f"{env_id} cannot be made: {type(error).__name__}: {error}") from error
+
+
+def _imported(env_id: str) -> str:
+    """`env_id`, after importing the known packages of environments if Gymnasium has none of that name."""
+    if env_id not in gym.registry and ":" not in env_id:
+        for package in PLUGINS:
+            if importlib.util.find_spec(package):
+                importlib.import_module(package)
+    return env_id
+
+
+def _nearest(env_id: str) -> list[str]:
+    names = {name.lower(): name for name in gym.registry}
+    return [names[near] for near in difflib.get_close_matches(env_id.lower(), names, n=3, cutoff=0.5)]
+
+
+def _check_own_render(env: gym.Env[Any, Any], spec: RenderSpec) -> None:
+    if env.render_mode != "rgb_array":
+        raise EnvError(
+            f"{_env_id(env)} is no MuJoCo environment and has render_mode={env.render_mode!r}; "
+            'make it with render_mode="rgb_array"'
+        )
+    if spec.camera is not None or spec.lookat is not None or spec.track is not None:
+        raise EnvError(
+            f"{_env_id(env)} draws itself, so a camera has no effect; leave camera and pose at None"
+        )
 
 
 def _env_id(env: gym.Env[Any, Any]) -> str:
     return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+
+
+def _spread(env: gym.Env[Any, Any]) -> float:
+    """The scale of a `SpreadStart` among the wrappers, 0 if there is none."""
+    while isinstance(env, gym.Wrapper):
+        if isinstance(env, SpreadStart):
+            return env.scale
+        env = env.env
+    return 0.0
 
 
 def _resized(frame: Any, spec: RenderSpec) -> NDArray[np.uint8]:

@@ -1,7 +1,7 @@
 """A well-framed camera for each of Gymnasium's MuJoCo v5 tasks.
 
-The robot fills the frame and never leaves it. Distances are for MuJoCo's default field of view, 45 degrees from
-top to bottom, and a frame at least as wide as high; `launch/cameras_sheet.py` draws every one of them.
+The robot fills the frame and never leaves it. Distances are for MuJoCo's default field of view, 45 degrees
+from top to bottom, and a frame at least as wide as high; `launch/cameras_sheet.py` draws every one of them.
 """
 
 from dataclasses import dataclass

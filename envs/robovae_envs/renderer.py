@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import os
+import sys
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +24,9 @@ class Renderer:
     a private `MjData`, so the frame shows exactly the `qpos` that is stored beside it (after a step the
     environment's own positions lag it by one substep), and the environment's data is never touched. Edits of
     the model (colours, lights, positions) show in the next frame.
+
+    Whatever GL context was current before, such as that of `env.render()`, is current again after each frame.
+    Use a renderer from one thread.
 
     Args:
         model: a compiled MuJoCo model.
@@ -117,15 +121,27 @@ def _start_gl(spec: RenderSpec) -> Any:
     backend = os.environ.get("MUJOCO_GL", "").lower().strip()
     try:
         module = importlib.import_module(f"mujoco.{backend}") if backend in ("egl", "osmesa") else mujoco
-        context = module.GLContext(spec.width, spec.height)
-        with context.as_current():
+        window = module.GLContext(spec.width, spec.height)
+        if not _is_any_current(window):
+            window.make_current()  # and stays so, which saves two switches a frame
+        with window.as_current():
             pass
     except Exception as error:  # each backend fails in a way of its own, down to AttributeError
         raise EnvError(
             f"OpenGL does not start (MUJOCO_GL={backend or 'unset'}: {error}); "
             f"on Debian or Ubuntu: apt-get install -y {gl.PACKAGES}, or try MUJOCO_GL=osmesa"
         ) from error
-    return context
+    return window
+
+
+def _is_any_current(window: Any) -> bool:
+    """Whether this thread has a GL context already, for instance that of `env.render()`, which must stay."""
+    backend = sys.modules[type(window).__module__]
+    if hasattr(backend, "EGL"):
+        return bool(backend.EGL.eglGetCurrentContext())
+    if hasattr(backend, "osmesa"):
+        return bool(backend.osmesa.OSMesaGetCurrentContext())
+    return True
 
 
 def _make_context(model: Any, spec: RenderSpec) -> Any:

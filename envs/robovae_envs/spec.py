@@ -1,16 +1,17 @@
 """RenderSpec: everything that decides what a frame looks like, as plain data."""
 
 import math
+import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from robovae_envs.cameras import POSES
 from robovae_envs.errors import EnvError
 
-# Chosen by measuring speed against likeness to `full` without shadows on the eleven stock tasks. Without the
-# reflections in their floors HalfCheetah and HumanoidStandup fall below 30 dB; without multisampling small objects
-# flicker, and Ant falls below it too. The waste is in geometry: with 8 x 4 round geoms are still within 32 dB
-# (with 6 x 4 or 8 x 3 no longer), and floors of 320 x 320 cells look the same with 32 x 32.
+# Chosen by measuring speed against likeness to `full` without shadows on the eleven stock tasks. Without
+# the reflections in their floors HalfCheetah and HumanoidStandup fall below 30 dB; without multisampling Ant
+# does, and small objects flicker. The waste is in geometry: with 8 x 4 round geoms stay within 32 dB (with
+# 6 x 4 or 8 x 3 they do not), and floors of 320 x 320 cells look the same with 32 x 32.
 FAST_QUALITY: dict[str, Any] = {
     "samples": 4,
     "shadows": False,
@@ -129,10 +130,11 @@ def _is_int(value: object) -> bool:
 
 
 def _pose(env_id: str | None, height: int, width: int) -> dict[str, Any]:
-    """The stock pose of a task as RenderSpec fields; empty for a task without one."""
-    if env_id not in POSES:
+    """The stock pose of a task, whatever its version, as RenderSpec fields; empty for a task without one."""
+    name = re.sub(r"(-v\d+)?$", "-v5", env_id or "", count=1)
+    if name not in POSES:
         return {}
-    pose = asdict(POSES[env_id])
+    pose = asdict(POSES[name])
     # The field of view is vertical: a narrow frame must stand back to show the same width.
     pose["distance"] *= max(1.0, height / width)
     return pose

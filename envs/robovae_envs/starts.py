@@ -31,7 +31,7 @@ _FAR = 100.0
 class SpreadStart(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
     """Spreads the initial joint angles over their valid range, with the environment's own generator.
 
-    Every driven joint starts anywhere within its limits (an unlimited hinge: within a full turn). All else keeps
+    Every driven joint starts anywhere within its limits (an unlimited hinge: within a full turn). All else is
     the environment's own draw: root poses, velocities, targets, objects; a robot that is free to move up and
     down is put onto the floor. Starts that overlap deeply or are unhealthy are drawn again, in the end closer
     and closer to the environment's own start. The same seed gives the same start.
@@ -58,7 +58,7 @@ class SpreadStart(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorAr
             )
         if not 0.0 <= scale <= 1.0:
             raise EnvError(f"SpreadStart: expected a scale from 0 to 1, got {scale!r}")
-        self._scale = scale
+        self.scale = scale
         self._index, self._low, self._high = _spread_joints(base)
         self._height, self._floor = _root_height(base.model), _floor(base.model)
 
@@ -71,7 +71,7 @@ class SpreadStart(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorAr
         qpos, qvel = base.data.qpos.copy(), base.data.qvel.copy()
         for attempt in range(_TRIES):
             closer = min(1.0, 2.0 - 2.0 * attempt / _TRIES)
-            base.set_state(self._draw(qpos, self._scale * closer), qvel)
+            base.set_state(self._draw(qpos, self.scale * closer), qvel)
             self._settle()
             if _is_valid(base):
                 break
