@@ -12,7 +12,7 @@ from robovae.episodes.maps import FileMaps
 
 _Memory = ctypes.c_ubyte * 2**47
 """All memory a process can have; only ever looked at where files are mapped."""
-_BLOCK = 16
+_BLOCK = 32
 """Pieces that pass through the processor's cache on their way to a given array."""
 
 
