@@ -100,7 +100,7 @@ def env_factory(env_id: str, size: str, quality: Quality, spread: float = 0.0) -
 
 def stage_factory(stage: CollectStage) -> "partial[Camera]":
     """The factory that a recipe's collect stage asks for."""
-    return env_factory(stage.env, stage.size, stage.quality)
+    return env_factory(stage.env, stage.size, stage.quality, stage.spread)
 
 
 @contextmanager

@@ -46,8 +46,10 @@ def facts(rows: Mapping[str, Any], title: str | None = None) -> Table:
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> Table:
-    """Rows that share their keys as a table; numbers to the right."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    """Rows as a table, numbers to the right; lists among the values are left to --json."""
+    columns = dict.fromkeys(
+        name for row in rows for name, value in row.items() if not isinstance(value, list)
+    )
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in columns:
         numeric = all(isinstance(row.get(name, 0), int | float) for row in rows)

@@ -46,7 +46,7 @@ class Info:
 
 
 def listed(values: Any) -> str:
-    """ "name value, name value" of what is set in a mapping; anything else as it is."""
+    """What is set in a mapping as `name value, name value`; anything else as it is."""
     if not isinstance(values, dict):
         return str(values)
     return ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)

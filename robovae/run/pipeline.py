@@ -71,7 +71,7 @@ def collect_stage(settings: CollectStage, make_env: MakeEnv, on_event: OnEvent) 
     """The stage that collects every split of a recipe into one dataset."""
     plain = to_plain(settings)
     config = {name: value for name, value in plain.pop("settings").items() if name not in HOW_NOT_WHAT}
-    config = {**config, **{name: plain[name] for name in ("env", "episodes", "size", "quality")}}
+    config = {**config, **{name: plain[name] for name in ("env", "episodes", "size", "quality", "spread")}}
     del config["seed"]
 
     def run() -> dict[str, Any]:

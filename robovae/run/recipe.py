@@ -30,6 +30,8 @@ class CollectStage:
     """Pixels: a side of a square frame, or HxW."""
     quality: Quality = "fast"
     """Preset of the RenderSpec."""
+    spread: float = 0.0
+    """Share of the joints' range over which episodes start; 0: the environment's own starts."""
     settings: CollectConfig = field(default_factory=CollectConfig)
     """Everything else; in a recipe its keys stand beside the others."""
 
@@ -38,6 +40,8 @@ class CollectStage:
             raise ConfigError("episodes: expected at least one split, received none")
         check_keys(self.episodes, SPLITS, "episodes")
         parse_size(self.size)
+        if not 0.0 <= self.spread <= 1.0:
+            raise ConfigError(f"spread: expected a share from 0 to 1, received {self.spread}")
         self.configs()
 
     def frame_size(self) -> tuple[int, int]:
