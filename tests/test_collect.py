@@ -15,6 +15,7 @@ from robovae.collect import CollectConfig, CollectError, CollectInterruptedError
 from robovae.collect.joints import visited_bins
 from robovae.collect.policies import RandomPolicy, make_policy
 from robovae.collect.rollout import Rollout
+from robovae.collect.views import LateView, LiveView
 from robovae.episodes import EpisodeStore, verify
 from tests.toy_env import ToyEnv, make_toy
 
@@ -407,3 +408,38 @@ def test_real_frames_do_not_depend_on_workers(tmp_path):
     assert store.num_frames == 4 * 51
     assert store[0].image.std() > 5
     assert set(summary.coverage) == {"joint0", "joint1"}
+
+
+@pytest.mark.gl
+@pytest.mark.parametrize("env_id", ["Reacher-v5", "HalfCheetah-v5", "Pusher-v5", "InvertedPendulum-v5"])
+def test_frames_drawn_late_are_those_drawn_live(env_id):
+    camera = pytest.importorskip("robovae_envs.camera")
+    env = camera.make(env_id, camera.RenderSpec.fast(env_id))
+    policy = RandomPolicy(env.action_space)
+    rollout = Rollout(env, policy, quick(max_steps=30), lambda: True)
+    assert isinstance(rollout.view, LateView)
+    late = [rollout.run(seed) for seed in (3, 4)]
+    policy.looks = True
+    rollout = Rollout(env, policy, quick(max_steps=30), lambda: True)
+    assert isinstance(rollout.view, LiveView)
+    live = [rollout.run(seed) for seed in (3, 4)]
+    for first, second in zip(late, live, strict=True):
+        for name, array in first.arrays().items():
+            np.testing.assert_array_equal(array, second.arrays()[name], err_msg=name)
+    assert not np.array_equal(late[0].image[0], late[0].image[-1])
+    env.close()
+
+
+@pytest.mark.gl
+def test_a_wrapper_above_the_camera_is_seen_live():
+    camera = pytest.importorskip("robovae_envs.camera")
+    gym = pytest.importorskip("gymnasium")
+
+    class Dark(gym.ObservationWrapper):
+        def observation(self, observation):
+            return {**observation, "image": observation["image"] // 2}
+
+    env = Dark(camera.make("Reacher-v5", camera.RenderSpec.fast("Reacher-v5")))
+    episode = Rollout(env, RandomPolicy(env.action_space), quick(max_steps=3), lambda: True).run(0)
+    assert episode.image.max() <= 127
+    env.close()

@@ -30,6 +30,9 @@ MEAN_SEGMENT, LONGEST_SEGMENT, SEGMENTS = 8, 40, 4
 class Policy(Protocol):
     """What the rollout needs of a policy."""
 
+    looks: bool
+    """Whether it looks at observations; if not, it may be given an empty one."""
+
     def reset(self, seed: int) -> int | None:
         """A new episode begins; returns how many actions there are, None without an end."""
 
@@ -43,6 +46,8 @@ class RandomPolicy:
     White noise averages out in a body with inertia and stays near the start; held targets push it through
     its range. The amplitude mixes loud with quiet episodes: an unstable pendulum lives longer in those.
     """
+
+    looks = False
 
     def __init__(self, space: gym.spaces.Box) -> None:
         bounded = np.isfinite(space.low) & np.isfinite(space.high)
@@ -87,6 +92,8 @@ class RandomPolicy:
 class RandomDiscretePolicy:
     """Holds each random choice for a random while."""
 
+    looks = False
+
     def __init__(self, space: gym.spaces.Discrete[Any]) -> None:
         self.start, self.end = int(space.start), int(space.start + space.n)
 
@@ -107,6 +114,8 @@ class RandomDiscretePolicy:
 class ConstantPolicy:
     """Always the same action."""
 
+    looks = False
+
     def __init__(self, action: Action) -> None:
         self.action = action
 
@@ -120,6 +129,8 @@ class ConstantPolicy:
 
 class ReplayPolicy:
     """The recorded actions of the episode with the same seed."""
+
+    looks = False
 
     def __init__(self, path: Path, space: gym.Space[Any]) -> None:
         self.store = EpisodeStore(path)
@@ -154,6 +165,8 @@ class ReplayPolicy:
 
 class UserPolicy:
     """The user's function or object, with `reset` made optional."""
+
+    looks = True
 
     def __init__(self, act: Callable[[Observation], Action]) -> None:
         self.act = act

@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robovae import __version__
-from robovae.collect.config import DEFAULT_MAX_STEPS, CollectConfig, CollectError
+from robovae.collect.config import DEFAULT_MAX_STEPS, CollectConfig
 from robovae.collect.policies import Policy
+from robovae.collect.views import Rows, make_view
 from robovae.episodes import Episode
-
-EXTRA = ("qpos", "qvel")
-FLOATS = (np.float32, np.float64)
 
 
 def describe(env: gym.Env[Any, Any]) -> dict[str, Any]:
@@ -29,14 +27,8 @@ def describe(env: gym.Env[Any, Any]) -> dict[str, Any]:
             "joints": [],
             "versions": {"gymnasium": gym.__version__},
         }
-    return {
-        **facts,
-        "versions": {
-            **facts.get("versions", {}),
-            "robovae": __version__,
-            "gl": os.environ.get("MUJOCO_GL", ""),
-        },
-    }
+    ours = {"robovae": __version__, "gl": os.environ.get("MUJOCO_GL", "")}
+    return {**facts, "versions": {**facts.get("versions", {}), **ours}}
 
 
 def step_limit(env: gym.Env[Any, Any], config: CollectConfig) -> int:
@@ -53,38 +45,41 @@ class Recording:
         steps: at most. Memory for so many is reserved at once, and touched only as it is used.
     """
 
-    def __init__(self, first: Mapping[str, NDArray[Any]], steps: int) -> None:
+    def __init__(self, first: Rows, steps: int) -> None:
         self.rows = {name: np.empty((steps + 1, *row.shape), row.dtype) for name, row in first.items()}
         self.actions: list[NDArray[np.float32]] = []
         self.rewards: list[float] = []
         self._put(first)
 
-    def add(self, action: Any, reward: SupportsFloat, seen: Mapping[str, NDArray[Any]]) -> int:
+    def add(self, action: Any, reward: SupportsFloat, rows: Rows) -> int:
         """Keep one step; returns how many there are."""
         self.actions.append(np.array(action, np.float32).reshape(-1))
         self.rewards.append(float(reward))
-        self._put(seen)
+        self._put(rows)
         return len(self.actions)
 
-    def _put(self, seen: Mapping[str, NDArray[Any]]) -> None:
+    def _put(self, rows: Rows) -> None:
         time = len(self.actions)
-        for name, rows in self.rows.items():
-            rows[time] = seen[name]
+        for name, kept in self.rows.items():
+            kept[time] = rows[name]
 
-    def episode(self, terminated: bool, truncated: bool, meta: Mapping[str, Any]) -> Episode:
-        """The episode, which ended in one of two ways."""
-        steps = len(self.actions)
-        ends = np.zeros((2, steps), np.bool_)
+    def arrays(self) -> Rows:
+        """All rows by array name."""
+        return {name: rows[: len(self.actions) + 1] for name, rows in self.rows.items()}
+
+    def episode(self, arrays: Rows, terminated: bool, truncated: bool, meta: Mapping[str, Any]) -> Episode:
+        """The episode of these arrays, which ended in one of two ways."""
+        ends = np.zeros((2, len(self.actions)), np.bool_)
         ends[:, -1] = terminated, truncated
-        seen = {name: rows[: steps + 1] for name, rows in self.rows.items()}
+        extra = {name: rows for name, rows in arrays.items() if name not in ("image", "state")}
         return Episode(
-            image=seen.pop("image"),
-            state=seen.pop("state"),
+            image=arrays["image"],
+            state=arrays["state"],
             action=np.stack(self.actions),
             reward=np.array(self.rewards, np.float32),
             terminated=ends[0],
             truncated=ends[1],
-            extra=seen,
+            extra=extra,
             meta=meta,
         )
 
@@ -105,42 +100,36 @@ class Rollout:
     def __init__(
         self, env: gym.Env[Any, Any], policy: Policy, config: CollectConfig, on_frame: Callable[[], bool]
     ) -> None:
-        self.env, self.policy, self.config, self.on_frame = env, policy, config, on_frame
+        self.policy, self.config, self.on_frame = policy, config, on_frame
+        self.view = make_view(env, policy.looks, self._count)
         self.facts = describe(env)
         self.limit = step_limit(env, config)
-        space = env.observation_space
-        if not isinstance(space, gym.spaces.Dict) or not {"image", "state"} <= set(space.spaces):
-            raise CollectError(f'observations must be a dict with "image" and "state", this one is {space}')
-        self.state_space = space["state"]
-        self.flat = isinstance(self.state_space, gym.spaces.Box) and self.state_space.dtype in FLOATS
-        self.flat = self.flat and len(self.state_space.shape or ()) == 1
+        self.alive = True
 
     def run(self, seed: int) -> Episode | None:
         """The episode of this seed, the same to the bit wherever it runs; None if it was abandoned."""
+        self.alive = True
         limit = min(self.limit, self.policy.reset(seed) or self.limit)
-        observation, info = self.env.reset(seed=seed)
-        recording = Recording(self._seen(observation, info), limit)
-        alive, terminated, truncated = self.on_frame(), False, False
-        while alive and not (terminated or truncated):
+        observation, rows = self.view.reset(seed)
+        recording = Recording(rows, limit)
+        terminated = truncated = False
+        while self.alive and not (terminated or truncated):
             action = self.policy(observation)
-            observation, reward, terminated, truncated, info = self.env.step(action)
-            steps = recording.add(action, reward, self._seen(observation, info))
+            observation, reward, terminated, truncated, rows = self.view.step(action)
+            steps = recording.add(action, reward, rows)
             truncated = truncated or (steps == limit and not terminated)
-            alive = self.on_frame()
-        if not (terminated or truncated):
+        if not self.alive:
             return None
-        meta = {"seed": seed, "policy": self.config.policy}
-        return recording.episode(terminated, truncated, {**self.facts, **meta})
+        return self._finish(recording, terminated, truncated, seed)
 
-    def _seen(self, observation: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-        """The rows of one moment by array name."""
-        state = observation["state"] if self.flat else self._flattened(observation["state"])
-        seen = {"image": observation["image"], "state": state}
-        for name in EXTRA:
-            if name in info:
-                seen[name] = info[name]
-        return seen
+    def _finish(self, recording: Recording, terminated: bool, truncated: bool, seed: int) -> Episode | None:
+        arrays = recording.arrays()
+        images = self.view.frames(arrays)
+        if images is not None:
+            arrays["image"] = images
+        meta = {**self.facts, "seed": seed, "policy": self.config.policy}
+        return recording.episode(arrays, terminated, truncated, meta) if self.alive else None
 
-    def _flattened(self, state: Any) -> NDArray[Any]:
-        flat = np.asarray(gym.spaces.flatten(self.state_space, state))
-        return flat if flat.dtype in FLOATS else flat.astype(np.float32)
+    def _count(self) -> bool:
+        self.alive = self.on_frame()
+        return self.alive
