@@ -1,14 +1,56 @@
-"""`robovae bench ...`: measurements that anyone can repeat."""
+"""`robovae bench render|collect|read`: measurements that anyone can repeat, without torch."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 from rich.console import RenderableType
 
+from robovae.bench import reading, rendering
 from robovae.bench.reading import ReadingConfig
+from robovae.bench.rendering import RenderingCase, RenderingConfig
 from robovae.cli.collect import env_factory
 from robovae.cli.console import log, show, table_of
+from robovae.run import parse_size
+
+STOCK = ("Reacher-v5", "InvertedPendulum-v5", "HalfCheetah-v5", "Pusher-v5")
+
+
+@dataclass(frozen=True)
+class Render:
+    """Time drawing in one process: Gymnasium's render, our camera in full and in fast quality, the bare renderer.
+
+    The ways take turns in processes of their own, so that a busy machine slows all of them alike.
+
+    Examples:
+      robovae bench render
+      robovae bench render --envs Ant-v5 Walker2d-v5 --size 96 --json
+    """
+
+    envs: tuple[str, ...] = STOCK
+    """MuJoCo tasks of Gymnasium."""
+    size: str = "64"
+    """Pixels of a frame: a side, or HxW."""
+    config: RenderingConfig = field(default_factory=RenderingConfig)
+    json: bool = False
+    """Print one JSON object."""
+
+    def run(self) -> int:
+        """Measure, and print a row for each task and way."""
+        cases = [
+            RenderingCase(
+                name=env,
+                gymnasium=gymnasium_factory(env, self.size),
+                full=env_factory(env, self.size, "full"),
+                fast=env_factory(env, self.size, "fast"),
+            )
+            for env in self.envs
+        ]
+        found = rendering.run(cases, self.config, on_event=log)
+        show(found, self.json, *tables(found))
+        return 0
 
 
 @dataclass(frozen=True)
@@ -35,12 +77,16 @@ class Read:
 
     def run(self) -> int:
         """Measure, and print a row for each format."""
-        from robovae.bench import reading
-
         source = self.data or env_factory(self.env, self.size, "fast")
         found = reading.run(source, self.config, on_event=log)
         show(found, self.json, *tables(found))
         return 0
+
+
+def gymnasium_factory(env_id: str, size: str) -> "partial[gym.Env[Any, Any]]":
+    """The task as Gymnasium draws it by itself."""
+    height, width = parse_size(size)
+    return partial(gym.make, env_id, render_mode="rgb_array", height=height, width=width)
 
 
 def tables(found: dict[str, Any]) -> list[RenderableType]:
