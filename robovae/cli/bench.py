@@ -20,7 +20,7 @@ STOCK = ("Reacher-v5", "InvertedPendulum-v5", "HalfCheetah-v5", "Pusher-v5")
 
 @dataclass(frozen=True)
 class Render:
-    """Time drawing in one process: Gymnasium's render, our camera in full and in fast quality, the bare renderer.
+    """Time drawing in one process: Gymnasium's render, our camera full and fast, the bare renderer.
 
     The ways take turns in processes of their own, so that a busy machine slows all of them alike.
 
