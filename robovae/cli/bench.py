@@ -91,5 +91,7 @@ def gymnasium_factory(env_id: str, size: str) -> "partial[gym.Env[Any, Any]]":
 
 def tables(found: dict[str, Any]) -> list[RenderableType]:
     """A benchmark's rows and ratios as people read them."""
-    ratios = [{"times as fast as": name, **values} for name, values in found.get("ratios", {}).items()]
-    return [table_of(found["rows"]), *(["", table_of(ratios)] if ratios else [])]
+    tables: list[RenderableType] = [table_of(found["rows"])]
+    if ratios := found.get("ratios"):
+        tables += ["", table_of([{"times as fast as": name, **values} for name, values in ratios.items()])]
+    return tables

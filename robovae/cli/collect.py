@@ -11,7 +11,8 @@ import tyro
 
 from robovae.cli.console import facts, log, number, progress, show
 from robovae.collect import CollectConfig, CollectEvent, CollectInterruptedError, collect
-from robovae.collect.config import Listener, usable_cores
+from robovae.collect.config import Listener
+from robovae.provenance import usable_cores
 from robovae.run.recipe import CollectStage, Quality, parse_size
 
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 """What to collect, and what is said while and after collecting."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Literal
 from robovae.episodes import SPLITS, split_of
 from robovae.episodes.episode import MORE_TRAIN
 from robovae.errors import RobovaeError
+from robovae.provenance import usable_cores
 
 DEFAULT_MAX_STEPS = 1000
 
@@ -19,11 +19,6 @@ class CollectError(RobovaeError):
 
 class CollectInterruptedError(CollectError):
     """Ctrl-C: workers have stopped, every finished episode is kept, and the same command continues."""
-
-
-def usable_cores() -> int:
-    """How many cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
