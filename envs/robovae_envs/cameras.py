@@ -4,6 +4,7 @@ The robot fills the frame and never leaves it. Distances are for MuJoCo's defaul
 from top to bottom, and a frame at least as wide as high; `launch/cameras_sheet.py` draws every one of them.
 """
 
+import re
 from dataclasses import dataclass
 
 
@@ -19,6 +20,8 @@ class Pose:
     """90 looks along +y: the side view of robots that run along x."""
     elevation: float = -10.0
     """-90 looks straight down."""
+    textured: bool = True
+    """Whether the scene has textures; it decides which way of smoothing edges is the cheaper one."""
     track: str | None = None
     """Body whose subtree's centre of mass the camera follows in x and y; heights stay visible as such."""
 
@@ -29,10 +32,15 @@ POSES: dict[str, Pose] = {
     "Hopper-v5": Pose((0.0, 0.0, 0.82), 2.15, track="torso"),
     "Humanoid-v5": Pose((0.0, 0.0, 0.78), 2.5, track="torso"),
     "HumanoidStandup-v5": Pose((0.0, 0.0, 0.7), 2.75, track="torso"),
-    "InvertedDoublePendulum-v5": Pose((0.0, 0.0, 0.57), 3.05, elevation=0.0),
-    "InvertedPendulum-v5": Pose((0.0, 0.0, 0.27), 3.05, elevation=0.0),
-    "Pusher-v5": Pose((0.2, -0.5, 0.0), 2.2, azimuth=225.0, elevation=-60.0),
-    "Reacher-v5": Pose((0.0, 0.0, 0.0), 0.56, elevation=-90.0),
+    "InvertedDoublePendulum-v5": Pose((0.0, 0.0, 0.57), 3.05, elevation=0.0, textured=False),
+    "InvertedPendulum-v5": Pose((0.0, 0.0, 0.27), 3.05, elevation=0.0, textured=False),
+    "Pusher-v5": Pose((0.2, -0.5, 0.0), 2.2, azimuth=225.0, elevation=-60.0, textured=False),
+    "Reacher-v5": Pose((0.0, 0.0, 0.0), 0.56, elevation=-90.0, textured=False),
     "Swimmer-v5": Pose((0.0, 0.0, 0.0), 4.0, elevation=-90.0, track="torso"),
     "Walker2d-v5": Pose((0.0, 0.0, 0.9), 2.4, track="torso"),
 }
+
+
+def stock_pose(env_id: str | None) -> Pose | None:
+    """The pose of a task, whatever version its id names; None for other environments."""
+    return POSES.get(re.sub(r"(-v\d+)?$", "-v5", env_id or "", count=1))

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
+import cv2
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +43,9 @@ class Renderer:
         self._scene_data = mujoco.MjData(model)
         self._camera, self._track = _make_camera(model, spec)
         self._option, self._perturb = mujoco.MjvOption(), mujoco.MjvPerturb()
-        self._rect = mujoco.MjrRect(0, 0, spec.width, spec.height)
-        self._pixels = np.empty((spec.height, spec.width, 3), np.uint8)
+        height, width = spec.height * spec.supersample, spec.width * spec.supersample
+        self._rect = mujoco.MjrRect(0, 0, width, height)
+        self._pixels = np.empty((height, width, 3), np.uint8)
         self._window = _start_gl(spec)
         with self._window.as_current():
             self._context = _make_context(model, spec)
@@ -63,7 +65,14 @@ class Renderer:
             )
             mujoco.mjr_render(self._rect, self.scene, self._context)
             mujoco.mjr_readPixels(self._pixels, None, self._rect, self._context)
-        return self._pixels[::-1].copy()  # OpenGL's first row is the bottom one
+        return self._averaged()[::-1].copy()  # OpenGL's first row is the bottom one
+
+    def _averaged(self) -> NDArray[np.uint8]:
+        """The pixels that were read, averaged down to the frame's size."""
+        if self.spec.supersample == 1:
+            return self._pixels
+        size = (self.spec.width, self.spec.height)
+        return np.asarray(cv2.resize(self._pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
     def close(self) -> None:
         """Free the GL resources; safe to call twice."""
@@ -121,7 +130,7 @@ def _start_gl(spec: RenderSpec) -> Any:
     backend = os.environ.get("MUJOCO_GL", "").lower().strip()
     try:
         module = importlib.import_module(f"mujoco.{backend}") if backend in ("egl", "osmesa") else mujoco
-        window = module.GLContext(spec.width, spec.height)
+        window = module.GLContext(spec.width * spec.supersample, spec.height * spec.supersample)
         if not _is_any_current(window):
             window.make_current()  # and stays so, which saves two switches a frame
         with window.as_current():
@@ -161,8 +170,8 @@ def _quality(model: Any, spec: RenderSpec) -> Iterator[None]:
         (quality, "numslices", spec.slices),
         (quality, "numstacks", spec.stacks),
         (quality, "numquads", spec.quads),
-        (size, "offwidth", spec.width),
-        (size, "offheight", spec.height),
+        (size, "offwidth", spec.width * spec.supersample),
+        (size, "offheight", spec.height * spec.supersample),
     ]
     before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
     sizes = model.geom_size.copy()
