@@ -25,6 +25,7 @@ Action = Any
 Observation = Mapping[str, NDArray[Any]]
 
 MEAN_SEGMENT, LONGEST_SEGMENT, SEGMENTS = 8, 40, 4
+QUIETEST = 0.03
 
 
 class Policy(Protocol):
@@ -58,7 +59,8 @@ class RandomPolicy:
     def reset(self, seed: int) -> None:
         """Start afresh from the seed of the episode."""
         self.rng = np.random.default_rng([seed, 0])
-        self.amplitude = 1.0 if self.rng.random() < 0.25 else self.rng.uniform(0.02, 1.0)
+        loud = self.rng.random() < 0.25
+        self.amplitude = 1.0 if loud else QUIETEST ** self.rng.random()
         self.last = np.zeros((1, len(self.middle)))
         self.actions: list[NDArray[Any]] = []
         self.index = 0
