@@ -1,0 +1,60 @@
+"""Diagonal Gaussians, and the three things done with them: sample, compare, multiply."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+LOG_SIGMA_RANGE = (-7.0, 3.0)
+"""The one clamp of log_sigma: wide enough never to bind in a healthy run, narrow enough for float32."""
+
+
+class Gaussian(NamedTuple):
+    """N(mu, diag exp(log_sigma)^2), element by element."""
+
+    mu: Tensor
+    """Any shape."""
+    log_sigma: Tensor
+    """Log of the standard deviation, the same shape."""
+
+    @classmethod
+    def of(cls, mu: Tensor, log_sigma: Tensor) -> "Gaussian":
+        """From a network's raw output: float32, log_sigma clamped."""
+        return cls(mu.float(), log_sigma.float().clamp(*LOG_SIGMA_RANGE))
+
+    @classmethod
+    def standard(cls, like: Tensor) -> "Gaussian":
+        """N(0, I) of the shape of `like`."""
+        return cls(torch.zeros_like(like), torch.zeros_like(like))
+
+    @property
+    def sigma(self) -> Tensor:
+        """Standard deviation, > 0."""
+        return self.log_sigma.exp()
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """mu + sigma * noise: the reparameterised draw (Kingma & Welling, 1312.6114, eq. 4)."""
+        return self.mu + self.sigma * noise
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density of `value` in nats, element by element."""
+        scaled = (value - self.mu) * torch.exp(-self.log_sigma)
+        return -0.5 * scaled.square() - self.log_sigma - 0.9189385332046727  # log(2 pi) / 2
+
+
+
+def kl(q: Gaussian, p: Gaussian) -> Tensor:
+    """KL(q || p) in nats, element by element, >= 0."""
+    ratio = 2.0 * (q.log_sigma - p.log_sigma)
+    distance = ((q.mu - p.mu) * torch.exp(-p.log_sigma)).square()
+    return 0.5 * (distance + torch.exp(ratio) - 1.0 - ratio)
+
+
+def kl_parts(q: Gaussian) -> tuple[Tensor, Tensor]:
+    """KL(q || N(0, I)) as its spring mu^2 / 2 and its capacity (sigma^2 - log sigma^2 - 1) / 2.
+
+    The spring pulls every mu to the origin; the capacity charges for every sigma that is not 1.
+    Both are in nats, element by element, >= 0, and add up to `kl(q, N(0, I))`.
+    """
+    log_variance = 2.0 * q.log_sigma
+    return 0.5 * q.mu.square(), 0.5 * (log_variance.exp() - log_variance - 1.0)

@@ -1,0 +1,146 @@
+"""The run directory's model: `config.json` that a person can read, `model.safetensors` beside it; no pickle."""
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from robovae.config import from_mapping
+from robovae.dynamics import TemporalPrior
+from robovae.errors import RobovaeError
+from robovae.records import read_json, write_json
+from robovae.vae import VAE, ModelConfig
+
+FORMAT = 1
+"""Version of config.json and of the names in model.safetensors."""
+
+
+class RunError(RobovaeError):
+    """A run directory is missing, damaged, or of another version."""
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a model was trained on, and must be shown again.
+
+    Raises:
+        RunError: the frame shape is not (H, W, 3).
+    """
+
+    frame_shape: tuple[int, int, int]
+    """(H, W, 3)."""
+    action_dim: int
+    """A."""
+    env_id: str
+    """The environment of the training data."""
+    render_spec: dict[str, Any] | None
+    """How its frames were rendered."""
+
+    def __post_init__(self) -> None:
+        if len(self.frame_shape) != 3 or self.frame_shape[2] != 3:
+            raise RunError(f"frame_shape: expected (H, W, 3), received {self.frame_shape}")
+
+
+@dataclass(frozen=True, eq=False)
+class RunModel:
+    """A trained model and what it was trained on."""
+
+    vae: VAE
+    dynamics: TemporalPrior
+    facts: RunFacts
+
+
+def build_model(config: ModelConfig, facts: RunFacts) -> RunModel:
+    """Fresh networks for the frames and actions in `facts`.
+
+    Raises:
+        ModelError: the frame cannot be parted into cells.
+    """
+    dynamics = TemporalPrior(config.latent_dim, facts.action_dim, config.dynamics_hidden)
+    return RunModel(VAE(config, facts.frame_shape), dynamics, facts)
+
+
+def model_tensors(model: RunModel) -> dict[str, torch.Tensor]:
+    """All weights and buffers by name, ready for a file."""
+    both = {"vae": model.vae, "dynamics": model.dynamics}
+    return {
+        f"{part}.{name}": tensor.detach().cpu().contiguous()
+        for part, module in both.items()
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def set_model_tensors(model: RunModel, tensors: dict[str, torch.Tensor], where: Path) -> None:
+    """Put tensors by name into a model.
+
+    Raises:
+        RunError: a name or a shape differs.
+    """
+    for part, module in {"vae": model.vae, "dynamics": model.dynamics}.items():
+        own = {name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(f"{part}.")}
+        try:
+            module.load_state_dict(own)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[1].strip()
+            raise RunError(f"{where}: expected the weights of its config, received others: {reason}") from error
+
+
+def save_model(run: Path, model: RunModel) -> None:
+    """Write config.json and model.safetensors, each whole or not at all."""
+    run.mkdir(parents=True, exist_ok=True)
+    write_tensors(run / "model.safetensors", model_tensors(model))
+    config = {"format": FORMAT, "model": asdict(model.vae.config), **asdict(model.facts)}
+    write_json(run / "config.json", config)
+
+
+def load_model(run: Path) -> RunModel:
+    """Read what `save_model` wrote, strictly.
+
+    Raises:
+        RunError: the directory has no model, another format, or weights that do not fit.
+        ConfigError: a key in config.json is unknown.
+    """
+    config = read_json(run / "config.json")
+    if config is None:
+        raise RunError(f"{run}: expected a trained run (config.json), received none; run `robovae train` first")
+    if config.pop("format", None) != FORMAT:
+        raise RunError(f"{run / 'config.json'}: expected format {FORMAT}, received another; train again")
+    where = str(run / "config.json")
+    sizes = from_mapping(ModelConfig, config.pop("model", {}), f"{where}: model")
+    spec = config.pop("render_spec", None)
+    shape = tuple(config.pop("frame_shape", ()))
+    facts = from_mapping(RunFacts, {**config, "frame_shape": shape, "render_spec": None}, where)
+    model = build_model(sizes, RunFacts(facts.frame_shape, facts.action_dim, facts.env_id, spec))
+    set_model_tensors(model, read_tensors(run / "model.safetensors"), run / "model.safetensors")
+    model.vae.eval()
+    model.dynamics.eval()
+    return model
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], note: dict[str, str] | None = None) -> None:
+    """Write a safetensors file aside, sync it, and rename it into place."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(tensors, aside, metadata=note)
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except (OSError, SafetensorError) as error:
+        aside.unlink(missing_ok=True)
+        raise RunError(f"{path}: cannot be written ({error}); free space or choose another --out") from error
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path}: expected whole weights, received {error}; train again") from error

@@ -1,0 +1,108 @@
+"""What the two phases minimise: minus the bound, in nats a frame."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from robovae.dynamics import TemporalPrior
+from robovae.elbo import free_bits, optimal_log_likelihood
+from robovae.gaussian import Gaussian, kl
+from robovae.vae import VAE
+
+
+class Loss(NamedTuple):
+    """One update's objective and what progress shows of it."""
+
+    total: Tensor
+    """Scalar, nats a frame; this is differentiated."""
+    by_frame: Tensor
+    """(B,) finite where the frame is sound: tells which frame broke the loss."""
+    shown: dict[str, Tensor]
+    """Scalars for the progress line."""
+
+
+class LocalObjective(nn.Module):
+    """-E[log p(x|grid)] + KL(q(grid|x) || N(0, I)) on single frames.
+
+    Args:
+        model: its local level is trained; the global level must not require gradients.
+        floor: free bits.
+    """
+
+    def __init__(self, model: VAE, floor: float) -> None:
+        super().__init__()
+        self.model = model
+        self.floor = floor
+
+    def forward(self, images: Tensor, noise: Tensor, weight: float) -> Loss:
+        """Images (B, 3, H, W), noise (B, c, h, w), weight of the KL -> Loss."""
+        model = self.model
+        local = model.encode_local(images)
+        if model.config.deterministic:
+            grid, nats = local.mu, torch.zeros_like(local.mu)
+        else:
+            grid, nats = local.sample(noise), kl(local, Gaussian.standard(local.mu))
+        decoded = model.decode_grid(grid)
+        likelihood = optimal_log_likelihood(images, decoded)
+        error = (images - decoded).detach().square().flatten(1).mean(1)
+        shown = {"mse": error.mean(), "local_kl": nats.detach().flatten(1).sum(1).mean()}
+        return Loss(weight * free_bits(nats, self.floor) - likelihood, error + nats.detach().flatten(1).sum(1), shown)
+
+
+class GlobalObjective(nn.Module):
+    """KL(q(grid|x) || p(grid|z)) + KL(q(z|.) || p(z_t | z_<t, a_<t)) on windows, the local level as it is.
+
+    Args:
+        model: its global level is trained; the local level must not require gradients.
+        dynamics: the temporal prior, trained along.
+        floor: free bits of z.
+        alone: share of the frames whose prior is N(0, I).
+    """
+
+    def __init__(self, model: VAE, dynamics: TemporalPrior, floor: float, alone: float) -> None:
+        super().__init__()
+        self.model, self.dynamics, self.floor, self.alone = model, dynamics, floor, alone
+
+    def forward(
+        self, local: Gaussian, action: Tensor, mask: Tensor, noise: Tensor, alone: Tensor, weight: float
+    ) -> Loss:
+        """Score windows.
+
+        Args:
+            local: q(grid | x), (B * L, c, h, w).
+            action: (B, L, A).
+            mask: (B, L), 1 where there is a frame.
+            noise: standard normal draws, (B, L, D).
+            alone: uniform draws in [0, 1), (B, L, 1).
+            weight: of the global KL.
+        """
+        model, (batch, length) = self.model, mask.shape
+        belief = model.encode_global(local.mu)
+        if model.config.deterministic:
+            z, nats = belief.mu, torch.zeros_like(belief.mu)
+            local_nats = -model.predict_grid(z).log_prob(local.mu)
+        else:
+            lone = Gaussian(*(part.view(batch, length, -1) for part in belief))
+            rollout = self.dynamics.rollout(lone, action, noise, alone < self.alone)
+            z, nats = rollout.z.flatten(0, 1), kl(rollout.posterior, rollout.prior).flatten(0, 1)
+            local_nats = kl(local, model.predict_grid(z))
+        local_nats = local_nats.flatten(1).sum(1)
+        here = mask.flatten() > 0
+        by_frame = torch.where(here, local_nats.detach() + nats.detach().sum(1), torch.zeros(()))
+        local_kl = local_nats[here].mean()
+        total = local_kl + weight * free_bits(nats[here], self.floor)
+        shown = {"local_kl": local_kl.detach(), "global_kl": nats.detach()[here].sum(1).mean()}
+        return Loss(total, by_frame, shown)
+
+
+def ramp(step: int, steps: int, share: float) -> float:
+    """Weight of the KL: from near 0 to 1 over the first `share` of the steps."""
+    return min(1.0, (step + 1) / (share * steps)) if share > 0 else 1.0
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """Linear warm-up over 100 updates (or a tenth of a short run), then a cosine to 2 % of the peak."""
+    warm = min(1.0, (step + 1) / max(1, min(100, steps // 10)))
+    return peak * warm * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * step / steps)))
