@@ -11,12 +11,12 @@ from typing import Any, SupportsFloat
 
 import cv2
 import gymnasium as gym
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from robovae_envs.errors import EnvError
 from robovae_envs.renderer import Renderer
+from robovae_envs.simulator import mujoco
 from robovae_envs.spec import RenderSpec
 from robovae_envs.starts import SpreadStart
 from robovae_envs.views import complete_pose

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import cv2
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from robovae_envs import gl
 from robovae_envs.errors import EnvError
+from robovae_envs.simulator import mujoco
 from robovae_envs.spec import RenderSpec
 
 
@@ -46,9 +46,7 @@ class Renderer:
         height, width = spec.height * spec.supersample, spec.width * spec.supersample
         self._rect = mujoco.MjrRect(0, 0, width, height)
         self._pixels = np.empty((height, width, 3), np.uint8)
-        self._window = _start_gl(spec)
-        with self._window.as_current():
-            self._context = _make_context(model, spec)
+        self._window, self._context = _start_gl(model, spec)
         self.scene = _make_scene(model, spec)
         self._finalizer = weakref.finalize(self, _free, self._window, self._context)
 
@@ -125,21 +123,23 @@ def _find(model: Any, kind: str, obj: Any, name: str, count: int) -> int:
     return index
 
 
-def _start_gl(spec: RenderSpec) -> Any:
-    """Open a GL context of the chosen backend, whether or not mujoco was imported before us."""
+def _start_gl(model: Any, spec: RenderSpec) -> tuple[Any, Any]:
+    """Open a GL context and the MuJoCo context in it."""
     backend = os.environ.get("MUJOCO_GL", "").lower().strip()
     try:
-        module = importlib.import_module(f"mujoco.{backend}") if backend in ("egl", "osmesa") else mujoco
-        window = module.GLContext(spec.width * spec.supersample, spec.height * spec.supersample)
-        if not _is_any_current(window):
-            window.make_current()  # and stays so, which saves two switches a frame
+        window = _open_window(backend, spec)
         with window.as_current():
-            pass
-    except Exception as error:  # each backend fails in a way of its own, down to AttributeError
-        raise EnvError(
-            f"OpenGL does not start (MUJOCO_GL={backend or 'unset'}: {error}); "
-            f"on Debian or Ubuntu: apt-get install -y {gl.PACKAGES}, or try MUJOCO_GL=osmesa"
-        ) from error
+            return window, _make_context(model, spec)
+    except Exception as error:  # each backend fails in a way of its own
+        raise EnvError(gl.complaint(backend, error)) from error
+
+
+def _open_window(backend: str, spec: RenderSpec) -> Any:
+    """A GL context of the chosen backend, whether or not mujoco was imported before it was chosen."""
+    module = importlib.import_module(f"mujoco.{backend}") if backend in ("egl", "osmesa") else mujoco
+    window = module.GLContext(spec.width * spec.supersample, spec.height * spec.supersample)
+    if not _is_any_current(window):
+        window.make_current()  # and stays so, which saves two switches a frame
     return window
 
 

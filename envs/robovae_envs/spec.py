@@ -65,8 +65,8 @@ class RenderSpec:
     samples: int = 4
     """Multisamples a pixel; 0 is none, fastest, and flickers."""
     supersample: int = 1
-    """Draw so many times as wide and as high, and average: 2 smooths as `samples=4` does and is up to twice as
-    fast, but textures come out sharper than in `full`."""
+    """Draw so many times as wide and as high, and average. 2 smooths as `samples=4` does and is up to twice
+    as fast, but textures come out sharper than in `full`."""
     shadows: bool = False
     """Cast shadows (by far the dearest effect on a processor)."""
     effects: bool = True

@@ -6,12 +6,11 @@ Gymnasium's tasks start within a tenth of a radian of one pose; a model trained 
 from typing import Any
 
 import gymnasium as gym
-import mujoco
 import numpy as np
-from gymnasium.envs.mujoco import MujocoEnv
 from numpy.typing import NDArray
 
 from robovae_envs.errors import EnvError
+from robovae_envs.simulator import mujoco
 
 FULL_TURN = (-np.pi, np.pi)
 
@@ -24,6 +23,7 @@ RANGES: dict[str, dict[str, tuple[float, float]]] = {
 
 DEEPEST_CONTACT = 0.01
 """Metres that geoms may overlap at a start."""
+_NEEDED = ("model", "data", "set_state", "_get_obs", "_get_reset_info")  # all of Gymnasium's tasks have them
 _TRIES = 50
 _FAR = 100.0
 
@@ -48,7 +48,7 @@ class SpreadStart(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorAr
         gym.utils.RecordConstructorArgs.__init__(self, scale=scale)
         gym.Wrapper.__init__(self, env)
         base: Any = env.unwrapped
-        if not isinstance(base, MujocoEnv) or not hasattr(base, "_get_obs"):
+        if not all(hasattr(base, name) for name in _NEEDED):
             raise EnvError(
                 f"SpreadStart: {type(base).__name__} is no Gymnasium MuJoCo task; leave SpreadStart out"
             )

@@ -4,9 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
-import mujoco
 import numpy as np
 
+from robovae_envs.simulator import mujoco
 from robovae_envs.spec import RenderSpec
 
 
