@@ -1,4 +1,4 @@
-"""Processes that are measured in turns: OpenGL reads its settings once a process, so each way needs its own."""
+"""Processes that are measured in turns: OpenGL reads its settings once a process, each way needs its own."""
 
 import contextlib
 import multiprocessing
