@@ -261,7 +261,8 @@ def test_later_edits_of_the_model_are_seen(reacher):
 
 
 @pytest.mark.gl
-def test_the_environments_own_render_is_unaffected(reacher):
+@pytest.mark.parametrize("env_id", ["Reacher-v5", "Hopper-v5"])  # Hopper has a fine floor
+def test_the_environments_own_render_is_unaffected(env_id):
     def quality(model):
         size = model.vis.global_
         return repr(model.vis.quality), size.offwidth, size.offheight, model.geom_size.tolist()
@@ -270,10 +271,10 @@ def test_the_environments_own_render_is_unaffected(reacher):
         env.reset(seed=0)
         return [env.render(), [env.step(env.action_space.high), env.render()][1]]
 
-    alone = gym.make("Reacher-v5", render_mode="rgb_array", width=80, height=60)
+    alone = gym.make(env_id, render_mode="rgb_array", width=80, height=60)
     untouched, expected = quality(alone.unwrapped.model), own_render(alone)
     alone.close()
-    both = make("Reacher-v5", REACHER, render_mode="rgb_array", width=80, height=60)
+    both = make(env_id, RenderSpec.fast(env_id), render_mode="rgb_array", width=80, height=60)
     both.reset(seed=0)
     assert quality(both.unwrapped.model) == untouched
     assert np.array_equal(own_render(both), expected)

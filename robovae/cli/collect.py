@@ -1,17 +1,15 @@
 """`robovae collect`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from robovae.cli.console import facts, log, number, progress, show
-from robovae.collect import CollectConfig, CollectEvent, CollectInterruptedError, collect
-from robovae.collect.config import Listener
+from robovae.cli.console import facts, number, show
+from robovae.cli.events import Watcher
+from robovae.collect import CollectConfig, collect
 from robovae.provenance import usable_cores
 from robovae.run.recipe import CollectStage, Quality, parse_size
 
@@ -52,7 +50,7 @@ class Collect:
     size: str = "64"
     """Pixels of a frame: a side, or HxW."""
     quality: Quality = "fast"
-    """fast leaves shadows and smooth edges out, at ten to fifty times the speed; full is MuJoCo's default."""
+    """fast leaves shadows out and rounds things less, at 5 to 70 times the speed; full is MuJoCo's default."""
     spread: float = 0.0
     """Share of each joint's range over which initial angles are drawn; 0: the environment's own starts."""
     max_steps: int | None = None
@@ -70,8 +68,8 @@ class Collect:
             max_steps=self.max_steps,
         )
         make_env = env_factory(self.env, self.size, self.quality, self.spread)
-        with collecting() as listener:
-            summary = collect(make_env, self.out, config, listener)
+        with Watcher() as watcher:
+            summary = collect(make_env, self.out, config, lambda event: watcher("collect", event))
         rows = {
             "dataset": summary.path,
             "episodes": f"{number(summary.episodes)} new, {number(summary.skipped)} were there",
@@ -102,19 +100,3 @@ def env_factory(env_id: str, size: str, quality: Quality, spread: float = 0.0) -
 def stage_factory(stage: CollectStage) -> "partial[Camera]":
     """The factory that a recipe's collect stage asks for."""
     return env_factory(stage.env, stage.size, stage.quality, stage.spread)
-
-
-@contextmanager
-def collecting() -> Iterator[Listener]:
-    """A progress bar for a collection; Ctrl-C leaves it as KeyboardInterrupt."""
-    try:
-        with progress("collecting") as update:
-            yield lambda event: _tell(event, update)
-    except CollectInterruptedError as interrupt:
-        raise KeyboardInterrupt(str(interrupt)) from interrupt
-
-
-def _tell(event: CollectEvent, update: Any) -> None:
-    if event.kind in ("restart", "fallback"):
-        log(event.message)
-    update(event.episodes, event.total, f"{number(event.fps)} frames/s" if event.fps else "starting")
