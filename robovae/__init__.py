@@ -1,8 +1,35 @@
-"""robovae: probabilistic eyes for robots. Camera frames in, beliefs (mu, sigma) out."""
+"""robovae: probabilistic eyes for robots. Camera frames in, beliefs (mu, sigma) out.
 
+perceiver = robovae.load("runs/reacher")
+belief = perceiver(frames)  # (B, H, W, 3) uint8 -> mu, sigma (B, D)
+"""
+
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from robovae.belief import Belief as Belief
+    from robovae.belief import Perceiver as Perceiver
+
+    load = Perceiver.load
 
 try:
     __version__ = version("robovae")
 except PackageNotFoundError:  # a bare checkout on sys.path, never installed
     __version__ = "0.0.0+checkout"
+
+_LAZY = {"Belief": "robovae.belief", "Perceiver": "robovae.belief"}
+"""Where public names come from; only the first use imports torch, which takes seconds."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load":
+        return __getattr__("Perceiver").load
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY, "load"])
