@@ -50,7 +50,7 @@ class Collect:
     size: str = "64"
     """Pixels of a frame: a side, or HxW."""
     quality: Quality = "fast"
-    """fast leaves shadows out and rounds things less, at 5 to 70 times the speed; full is MuJoCo's default."""
+    """fast leaves shadows out and rounds things less, 5 to 70 times as fast; full is MuJoCo's default."""
     spread: float = 0.0
     """Share of each joint's range over which initial angles are drawn; 0: the environment's own starts."""
     max_steps: int | None = None
