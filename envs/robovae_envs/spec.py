@@ -9,7 +9,7 @@ from robovae_envs.errors import EnvError
 
 # Chosen by measuring speed against likeness to `full` without shadows on the eleven stock tasks. Without
 # the reflections in their floors HalfCheetah and HumanoidStandup fall below 30 dB; without smoothed edges Ant
-# does, and small objects flicker. The waste is in geometry: with 8 x 4 round geoms stay within 32 dB (with
+# does, and small objects flicker. The waste is in geometry: with 8 x 4 round geoms stay above 32 dB (with
 # 6 x 4 or 8 x 3 they do not), and floors of 320 x 320 cells look the same with 32 x 32.
 FAST_QUALITY: dict[str, Any] = {
     "samples": 4,
