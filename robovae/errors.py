@@ -3,3 +3,7 @@
 
 class RobovaeError(Exception):
     """Bad input or a state that the user can mend; the command line prints it as one line and exits 2."""
+
+
+class InterruptionError(RobovaeError):
+    """Ctrl-C: what is finished is kept and the same command goes on; the command line exits with 130."""

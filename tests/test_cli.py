@@ -16,7 +16,7 @@ from robovae.cli import doctor
 from robovae.cli.console import number, show, table_of
 from robovae.cli.parse import parse
 from robovae.collect import CollectConfig, collect
-from robovae.errors import RobovaeError
+from robovae.errors import InterruptionError, RobovaeError
 from robovae_envs.errors import EnvError
 from tests.toy_env import make_toy
 
@@ -185,7 +185,7 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         (RobovaeError("two\n  lines"), 2, "robovae doctor: two lines\n"),
         (EnvError("no GL"), 2, "robovae doctor: no GL\n"),
         (KeyboardInterrupt(), 130, "robovae doctor: interrupted; the same command goes on\n"),
-        (KeyboardInterrupt("3 episodes kept"), 130, "robovae doctor: 3 episodes kept\n"),
+        (InterruptionError("3 episodes kept"), 130, "robovae doctor: 3 episodes kept\n"),
         (
             OSError(errno.ENOSPC, "No space left on device", "/full/a"),
             2,

@@ -68,12 +68,13 @@ def test_the_wheel_holds_both_packages_and_nothing_else(dist):
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
-def test_the_wheel_holds_every_module(dist):
+def test_the_wheel_holds_every_file_of_the_packages(dist):
     names = set(zipfile.ZipFile(dist[1]).namelist())
     for root in (ROOT, ROOT / "envs"):
-        modules = {str(path.relative_to(root)) for path in root.glob("robovae*/**/*.py")}
-        assert modules
-        assert modules <= names
+        files = [path for path in root.glob("robovae*/**/*") if path.is_file() and path.suffix != ".pyc"]
+        files = [path for path in files if "egg-info" not in str(path)]
+        assert files
+        assert {str(path.relative_to(root)) for path in files} <= names
 
 
 def test_the_sdist_holds_what_building_needs(dist):

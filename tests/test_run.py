@@ -27,6 +27,7 @@ train: {out: runs/toy, lr: 1e-3}
 class TrainConfig:
     lr: float = 0.1
     steps: int = 5
+    threads: int = 0
 
 
 @dataclass
@@ -58,7 +59,7 @@ class Calls:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     calls = Calls()
-    train = types.SimpleNamespace(TrainConfig=TrainConfig, train=calls.train)
+    train = types.SimpleNamespace(TrainConfig=TrainConfig, train=calls.train, HOW_NOT_WHAT=("threads",))
     report = types.SimpleNamespace(write=calls.write)
     for name, module in (("train", train), ("report", report)):
         monkeypatch.setitem(sys.modules, f"robovae.{name}", module)
@@ -131,11 +132,18 @@ def test_another_policy_collects_anew_and_keeps_the_old_episodes(recipe_file, ca
     assert len(list((recipe_file.parent / "data" / "toy.old-1").glob("*.safetensors"))) == 4
 
 
-def test_the_number_of_workers_changes_nothing(recipe_file, calls):
+def test_the_number_of_workers_and_threads_changes_nothing(recipe_file, calls):
     do(recipe_file, calls)
-    recipe_file.write_text(RECIPE.replace("workers: 1", "workers: 2"))
+    recipe_file.write_text(RECIPE.replace("workers: 1", "workers: 2").replace("lr:", "threads: 1, lr:"))
     do(recipe_file, calls)
-    assert calls.stages[0] == ("collect", "skip")
+    assert calls.stages == [("collect", "skip"), ("train", "skip"), ("report", "skip")]
+
+
+def test_more_test_episodes_draw_a_new_report_of_the_same_model(recipe_file, calls):
+    do(recipe_file, calls)
+    recipe_file.write_text(RECIPE.replace("test: 1", "test: 2"))
+    do(recipe_file, calls)
+    assert [state for _, state in calls.stages] == ["resume", "done", "skip", "start", "done"]
 
 
 def test_lost_artefacts_are_made_again(recipe_file, calls):
@@ -185,7 +193,7 @@ def test_provenance_tells_command_versions_machine_and_times(recipe_file, calls)
     ("old", "new", "message"),
     [
         ("workers: 1", "worker: 1", "collect: unknown key 'worker'; did you mean 'workers'"),
-        ("lr: 1e-3", "learnrate: 1", "train: unknown key 'learnrate'; known: lr, steps"),
+        ("lr: 1e-3", "learnrate: 1", "train: unknown key 'learnrate'; known: lr, steps, threads"),
         ("train: {out", "tarin: {out", "unknown key 'tarin'; did you mean 'train'"),
         ("lr: 1e-3", "lr: fast", "train.lr: expected a number, received 'fast'"),
         ("lr: 1e-3", "steps: 1.5", "train.steps: expected an integer, received 1.5"),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from robovae.cli.parse import Command, parse
 from robovae.config import nearest
-from robovae.errors import RobovaeError
+from robovae.errors import InterruptionError, RobovaeError
 from robovae_envs.errors import EnvError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -58,8 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return _dispatch(words)
-    except KeyboardInterrupt as interrupt:
-        return _say(words, str(interrupt) or "interrupted; the same command goes on", 130)
+    except KeyboardInterrupt:
+        return _say(words, "interrupted; the same command goes on", 130)
+    except InterruptionError as interruption:
+        return _say(words, str(interruption), 130)
     except (RobovaeError, EnvError) as error:
         return _say(words, str(error), 2)
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from robovae.episodes import SPLITS, split_of
 from robovae.episodes.episode import MORE_TRAIN
-from robovae.errors import RobovaeError
+from robovae.errors import InterruptionError, RobovaeError
 from robovae.provenance import usable_cores
 
 DEFAULT_MAX_STEPS = 1000
@@ -17,7 +17,7 @@ class CollectError(RobovaeError):
     """Collecting cannot start or go on; finished episodes are kept."""
 
 
-class CollectInterruptedError(CollectError):
+class CollectInterruptedError(CollectError, InterruptionError):
     """Ctrl-C: workers have stopped, every finished episode is kept, and the same command continues."""
 
 

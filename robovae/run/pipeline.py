@@ -23,7 +23,7 @@ MakeEnv = Callable[[], gym.Env[Any, Any]]
 OnEvent = Callable[[str, Any], None]
 """Called with the name of a stage and an event of it."""
 
-HOW_NOT_WHAT = ("workers", "watchdog", "fallback", "retries")
+HOW_NOT_COLLECTED = ("workers", "watchdog", "fallback", "retries")
 """Fields of CollectConfig that leave the episodes as they are."""
 
 
@@ -70,7 +70,7 @@ def run_recipe(
 def collect_stage(settings: CollectStage, make_env: MakeEnv, on_event: OnEvent) -> Stage:
     """The stage that collects every split of a recipe into one dataset."""
     plain = to_plain(settings)
-    config = {name: value for name, value in plain.pop("settings").items() if name not in HOW_NOT_WHAT}
+    config = {name: value for name, value in plain.pop("settings").items() if name not in HOW_NOT_COLLECTED}
     config = {**config, **{name: plain[name] for name in ("env", "episodes", "size", "quality", "spread")}}
     del config["seed"]
 
@@ -94,18 +94,17 @@ def collect_stage(settings: CollectStage, make_env: MakeEnv, on_event: OnEvent) 
 
 def train_stage(data: Path, run: Path, config: "TrainConfig", on_event: OnEvent) -> Stage:
     """The stage that trains on a dataset into a run directory."""
+    from robovae.train import HOW_NOT_WHAT, train
 
-    def fit() -> Mapping[str, Any]:
-        from robovae.train import train
-
-        return to_plain(train(data, run, config, on_event=lambda event: on_event("train", event)))
+    def fit() -> dict[str, Any]:
+        return train(data, run, config, on_event=lambda event: on_event("train", event))
 
     return Stage(
         name="train",
         artefact=run,
         record=run / "train.json",
-        config=to_plain(config),
-        inputs={"data": dataset_digest(data)},
+        config={name: value for name, value in to_plain(config).items() if name not in HOW_NOT_WHAT},
+        inputs={"data": dataset_digest(data, "train")},
         run=fit,
         is_there=lambda: (run / "model.safetensors").is_file(),
     )
@@ -132,9 +131,10 @@ def report_stage(data: Path, run: Path) -> Stage:
     )
 
 
-def dataset_digest(data: Path) -> str:
-    """Digest of a dataset's episodes, whatever files they lie in; reads only their headers."""
-    return digest([record.sha256 for record in EpisodeStore(data).records])
+def dataset_digest(data: Path, split: str | None = None) -> str:
+    """Digest of a dataset's episodes, or of a split, whatever files they lie in; reads only their headers."""
+    store = EpisodeStore(data)
+    return digest([record.sha256 for record in (store.split(split) if split else store).records])
 
 
 def _run_digest(run: Path) -> str:

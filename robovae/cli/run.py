@@ -1,0 +1,60 @@
+"""`robovae run`: a whole recipe."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from robovae.cli.collect import stage_factory
+from robovae.cli.console import facts, log, show
+from robovae.cli.events import Watcher
+from robovae.cli.train import quality
+from robovae.run import Listeners, StageEvent, load_recipe, run_recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """Run a recipe: collect frames, train on them, draw the report.
+
+    A stage that is finished is skipped, one that was interrupted goes on, and one whose config or data has
+    changed runs anew; what it made before is kept as NAME.old-1.
+
+    Examples:
+      robovae run launch/quickstart.yaml
+      robovae run my_recipe.yaml --root /big/disk
+    """
+
+    recipe: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
+    """YAML file with the sections collect and train."""
+    root: Path = Path()
+    """Directory from which the recipe's paths count."""
+    json: bool = False
+    """Print one JSON object."""
+
+    def run(self) -> int:
+        """Run all stages, and end with the figures and the page."""
+        recipe = load_recipe(self.recipe, self.root)
+        with Watcher() as watcher:
+            result = run_recipe(recipe, stage_factory, Listeners(tell, watcher))
+        show(result, self.json, facts(summary(result)))
+        return 0
+
+
+def tell(event: StageEvent) -> None:
+    """One line a stage."""
+    word = {"start": "", "resume": "going on with ", "skip": "skipped: ", "done": "done: ", "aside": "note: "}
+    log(f"{event.stage}: {word[event.state]}{event.message}")
+
+
+def summary(result: dict[str, Any]) -> dict[str, Any]:
+    """What people want to know of a finished recipe."""
+    stages = result["stages"]
+    speeds = [split["fps"] for split in stages["collect"]["result"].values() if split["fps"]]
+    times = ", ".join(f"{name} {record['seconds']:.0f}" for name, record in stages.items())
+    return {
+        **quality(stages["train"]["result"]),
+        "collected": f"{max(speeds, default=0):.0f} frames/s",
+        "seconds": times,
+        "report": Path(result["report"]).resolve(),
+    }
