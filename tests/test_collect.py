@@ -241,7 +241,7 @@ def test_crash_and_hang_cost_a_worker_and_no_episode(tmp_path):
 
 def test_repeated_crash_stops_with_one_line(tmp_path):
     with pytest.raises(
-        CollectError, match="seed 0: its worker failed 2 times; the last one killed by SIGSEGV"
+        CollectError, match="workers failed 2 times at seed 0; the last one killed by SIGSEGV"
     ):
         collect(partial(make_toy, fault="segv"), tmp_path, quick(retries=1))
 
@@ -350,7 +350,7 @@ def test_random_policy_covers_its_box():
     assert actions.min() >= -1
     assert actions.max() <= 1
     histogram, _ = np.histogram(actions, bins=10, range=(-1, 1))
-    assert histogram.min() > 0.03 * actions.size
+    assert histogram.min() > 0.02 * actions.size
     reach = np.abs(actions).max(axis=(1, 2))
     assert reach.min() < 0.4
     assert reach.max() > 0.9

@@ -1,8 +1,9 @@
 """The parent's loop: hand seeds to workers, replace those that die or hang, tell a listener, sum up."""
 
+import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -10,25 +11,24 @@ from typing import Any
 
 import cloudpickle
 import gymnasium as gym
-import numpy as np
-from numpy.typing import NDArray
 
 from robovae.collect.config import (
     CollectConfig,
     CollectError,
-    CollectEvent,
     CollectInterruptedError,
     CollectSummary,
     EventKind,
     Listener,
 )
-from robovae.collect.joints import hinges
+from robovae.collect.page import NONE
 from robovae.collect.process import WorkerProcess, worker_environment
 from robovae.collect.store import check_same_source, finished_records, open_directory, write_note
+from robovae.collect.tally import Tally
 
 MakeEnv = Callable[[], gym.Env[Any, Any]]
 
 POLL_SECONDS = 0.1
+AHEAD_SECONDS = 0.5
 STOP_SECONDS = 10.0
 GL_WORDS = ("OpenGL", "EGL", "MUJOCO_GL", "GLContext", "gladLoad", "OSMesa")
 
@@ -65,39 +65,48 @@ class Collection:
         self.records = finished_records(out)
         present = {record.seed for record in self.records}
         self.pending = deque(seed for seed in seeds if seed not in present)
-        self.total, self.skipped = len(self.pending), len(seeds) - len(self.pending)
+        self.tally = Tally(total=len(self.pending), skipped=len(seeds) - len(self.pending))
         self.job = _pickled(make_env, out, config)
         self.backend: str | None = None
         self.workers: list[WorkerProcess] = []
         self.facts: dict[str, Any] | None = None
         self.failures: Counter[int] = Counter()
         self.troubles: list[str] = []
-        self.frames = self.written_frames = self.written = self.restarts = 0
-        self.visited: NDArray[np.bool_] | None = None
-        self.started, self.first_frame, self.last_event = time.monotonic(), 0.0, 0.0
+        self.last_event = 0.0
 
     def run(self) -> CollectSummary:
         """Collect everything that is missing."""
-        self._tell("start", f"{self.total} episodes to collect into {self.out}, {self.skipped} are there")
+        tally = self.tally
+        self._tell("start", f"{tally.total} episodes to collect into {self.out}, {tally.skipped} are there")
         try:
-            for _ in range(max(1, min(self.config.workers, self.total))):
+            for _ in range(max(1, self.worker_count)):
                 self._start_worker()
-            while self.facts is None or self.written < self.total:
+            while self.facts is None or tally.written < tally.total:
                 self._turn()
             self._stop()
         except KeyboardInterrupt:
             self._stop()
+            there, wanted = tally.written + tally.skipped, tally.total + tally.skipped
             raise CollectInterruptedError(
-                f"stopped by Ctrl-C: {self.written + self.skipped} of {self.total + self.skipped} episodes "
-                f"are in {self.out} and kept; the same command continues"
+                f"stopped by Ctrl-C: {there} of {wanted} episodes are in {self.out} and kept; "
+                "the same command continues"
             ) from None
         except CollectError as error:
             self._stop()
-            raise CollectError(f"{error}; {self.written} new episodes were finished and are kept") from None
+            raise CollectError(f"{error}; {tally.written} new episodes were finished and are kept") from None
         finally:
             for worker in self.workers:
                 worker.kill()
-        return self._sum_up()
+        summary = tally.sum_up(self.out, self.worker_count, self.gl, self.facts["joints"])
+        self._tell(
+            "done", f"{summary.episodes} episodes, {summary.frames} frames, {summary.fps:.0f} frames/s"
+        )
+        return summary
+
+    @property
+    def worker_count(self) -> int:
+        """Worker processes: no more than episodes."""
+        return min(self.config.workers, self.tally.total)
 
     @property
     def gl(self) -> str:
@@ -107,18 +116,23 @@ class Collection:
     def _start_worker(self) -> None:
         worker = WorkerProcess(self.job, worker_environment(self.backend))
         self.workers.append(worker)
-        self._feed(worker)
 
     def _feed(self, worker: WorkerProcess) -> None:
-        """Keep one seed waiting behind the running one; near the end, let whoever is free first take it."""
-        ahead = 2 if len(self.pending) > len(self.workers) else 1
-        while self.pending and worker.waiting + (worker.running is not None) < ahead:
-            worker.give(self.pending.popleft())
+        """Keep seeds for a while waiting behind the running one, fewer and fewer as the end comes near."""
+        if not worker.ready:
+            return
+        share = len(self.pending) // (2 * len(self.workers))
+        pace = self.tally.rate(self.tally.written) / len(self.workers)
+        wanted = max(min(share, 1 + int(pace * AHEAD_SECONDS)), int(worker.page.running == NONE))
+        missing = min(wanted - worker.waiting, len(self.pending))
+        if missing > 0:
+            worker.give([self.pending.popleft() for _ in range(missing)])
 
     def _turn(self) -> None:
         """Hear what workers say, and look after those that say nothing."""
         self._hear(POLL_SECONDS)
         for worker in list(self.workers):
+            self._feed(worker)
             if worker.silent_for() > self.config.watchdog:
                 self._replace(worker, f"gave no sign for {self.config.watchdog:g} s")
         if time.monotonic() - self.last_event >= POLL_SECONDS:
@@ -141,14 +155,13 @@ class Collection:
     def _handle(self, worker: WorkerProcess, message: tuple[Any, ...]) -> None:
         match message:
             case ("ready", facts):
+                self.tally.begin()
                 self._check_facts(facts)
-            case ("beat", frames):
-                self.frames += frames
-                self.first_frame = self.first_frame or time.monotonic()
-            case ("took", _) | ("idle",):
                 self._feed(worker)
-            case ("wrote", _, steps, visited):
-                self._count(steps, visited)
+            case ("idle",):
+                self._feed(worker)
+            case ("wrote", steps_of, visited):
+                self.tally.count(steps_of, visited)
             case ("error", line):
                 self._fail(worker, line)
 
@@ -158,23 +171,18 @@ class Collection:
             check_same_source(self.records, facts, self.config, self.out)
             write_note(self.out, {"config": asdict(self.config), "source": facts})
 
-    def _count(self, steps: int, visited: NDArray[np.bool_] | None) -> None:
-        self.written += 1
-        self.written_frames += steps + 1
-        if visited is not None:
-            self.visited = visited if self.visited is None else self.visited | visited
-
     def _fail(self, worker: WorkerProcess, line: str) -> None:
         """A worker's exception: another GL backend may help before the first frame, else nothing does."""
-        if not self.first_frame and self._may_fall_back() and any(word in line for word in GL_WORDS):
+        if not self.tally.began and self._may_fall_back() and any(word in line for word in GL_WORDS):
             self._fall_back(line)
             return
-        where = f"seed {worker.running}: " if worker.running is not None else ""
-        raise CollectError(where + line)
+        where = f"seed {worker.page.running}: " if worker.page.running != NONE else ""
+        before = f" (before that, {'; '.join(self.troubles)})" if self.troubles else ""
+        raise CollectError(f"{where}{line}{before}")
 
     def _replace(self, worker: WorkerProcess, why: str) -> None:
         """Take a dead or hung worker out and give its seeds to a new one."""
-        if not self.first_frame and not worker.showed_frame:
+        if not self.tally.began:
             if not self._may_fall_back():
                 tried = "; ".join([*self.troubles, f"MUJOCO_GL={self.gl}: {why}"])
                 raise CollectError(
@@ -182,15 +190,14 @@ class Collection:
                 )
             self._fall_back(why)
             return
-        seed = worker.running if worker.running is not None else next(iter(worker.seeds), -1)
+        seed = worker.suspect()
+        where = f"at seed {seed}" if seed != NONE else "before its first seed"
         self.failures[seed] += 1
         if self.failures[seed] > self.config.retries:
-            raise CollectError(
-                f"seed {seed}: its worker failed {self.failures[seed]} times; the last one {why}"
-            )
+            raise CollectError(f"workers failed {self.failures[seed]} times {where}; the last one {why}")
         self._retire(worker)
-        self.restarts += 1
-        self._tell("restart", f"a worker {why} at seed {seed}: started another")
+        self.tally.restarts += 1
+        self._tell("restart", f"a worker {why} {where}: started another")
         self._start_worker()
 
     def _may_fall_back(self) -> bool:
@@ -206,13 +213,17 @@ class Collection:
         count = len(self.workers)
         for worker in list(self.workers):
             self._retire(worker)
-        self.restarts += count
+        self.tally.restarts += count
         for _ in range(count):
             self._start_worker()
 
     def _retire(self, worker: WorkerProcess) -> None:
-        self.workers.remove(worker)
         self.pending.extendleft(sorted(worker.seeds, reverse=True))
+        self._dismiss(worker)
+
+    def _dismiss(self, worker: WorkerProcess) -> None:
+        self.workers.remove(worker)
+        self.tally.frames_before += worker.page.frames
         worker.kill()
 
     def _stop(self) -> None:
@@ -221,70 +232,26 @@ class Collection:
         deadline = time.monotonic() + STOP_SECONDS
         for worker in list(self.workers):
             worker.ask_to_stop()
-            if not worker.showed_frame:  # it has nothing to save, and may hang
-                self.workers.remove(worker)
-                worker.kill()
-        try:
+            if not worker.ready:  # it has nothing to save, and may hang
+                self._dismiss(worker)
+        with contextlib.suppress(KeyboardInterrupt):
             while self.workers and time.monotonic() < deadline:
                 self._hear_last()
-        except KeyboardInterrupt:
-            return
 
     def _hear_last(self) -> None:
         for worker in list(self.workers):
             try:
                 if worker.connection.poll(POLL_SECONDS):
-                    self._handle_last(worker.connection.recv())
+                    match worker.connection.recv():
+                        case ("wrote", steps_of, visited):
+                            self.tally.count(steps_of, visited)
             except (EOFError, OSError):
-                self.workers.remove(worker)
-                worker.kill()
-
-    def _handle_last(self, message: tuple[Any, ...]) -> None:
-        match message:
-            case ("wrote", _, steps, visited):
-                self._count(steps, visited)
+                self._dismiss(worker)
 
     def _tell(self, kind: EventKind, message: str = "") -> None:
         self.last_event = time.monotonic()
-        frames = max(self.frames, self.written_frames)  # frames are told of a few times a second only
-        self.on_event(
-            CollectEvent(kind, frames, self.written, self.total, self.skipped, self._fps(frames), message)
-        )
-
-    def _seconds(self) -> float:
-        return time.monotonic() - self.first_frame if self.first_frame else 0.0
-
-    def _fps(self, frames: int) -> float:
-        seconds = self._seconds()
-        return frames / seconds if seconds else 0.0
-
-    def _sum_up(self) -> CollectSummary:
-        steps = self.written_frames - self.written
-        summary = CollectSummary(
-            path=self.out,
-            episodes=self.written,
-            skipped=self.skipped,
-            frames=self.written_frames,
-            seconds=self._seconds(),
-            startup_seconds=(self.first_frame or time.monotonic()) - self.started,
-            fps=self._fps(self.written_frames),
-            workers=min(self.config.workers, self.total),
-            restarts=self.restarts,
-            mean_length=steps / max(self.written, 1),
-            coverage=self._coverage(),
-            backend=self.gl,
-        )
-        self._tell(
-            "done", f"{self.written} episodes, {self.written_frames} frames, {summary.fps:.0f} frames/s"
-        )
-        return summary
-
-    def _coverage(self) -> dict[str, float]:
-        if self.visited is None or self.facts is None:
-            return {}
-        names: Iterable[Mapping[str, Any]] = hinges(self.facts["joints"])
-        shares = self.visited.mean(axis=1)
-        return {str(joint["name"]): float(share) for joint, share in zip(names, shares, strict=True)}
+        frames = self.tally.frames_before + sum(worker.page.frames for worker in self.workers)
+        self.on_event(self.tally.event(kind, frames, message))
 
 
 def _pickled(make_env: MakeEnv, out: Path, config: CollectConfig) -> bytes:

@@ -25,7 +25,7 @@ Action = Any
 Observation = Mapping[str, NDArray[Any]]
 
 MEAN_SEGMENT, LONGEST_SEGMENT, SEGMENTS = 8, 40, 4
-QUIETEST = 0.03
+LOUD, QUIETEST = 0.4, 0.03
 
 
 class Policy(Protocol):
@@ -59,7 +59,7 @@ class RandomPolicy:
     def reset(self, seed: int) -> None:
         """Start afresh from the seed of the episode."""
         self.rng = np.random.default_rng([seed, 0])
-        loud = self.rng.random() < 0.25
+        loud = self.rng.random() < LOUD
         self.amplitude = 1.0 if loud else QUIETEST ** self.rng.random()
         self.last = np.zeros((1, len(self.middle)))
         self.actions: list[NDArray[Any]] = []

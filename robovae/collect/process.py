@@ -12,9 +12,11 @@ from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
+from robovae.collect.page import NONE, Page, open_page
+
 BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from robovae.collect.worker import main; main(int(sys.argv[2]))"
+    "from robovae.collect.worker import main; main(int(sys.argv[2]), int(sys.argv[3]))"
 )
 SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -39,9 +41,9 @@ class WorkerProcess:
 
     Attributes:
         connection: messages arrive here; see robovae.collect.worker.
-        seeds: handed out and not yet written.
-        running: the seed it is stepping now, None if it waits.
-        showed_frame: whether a first frame ever came.
+        seeds: handed out and not yet told to be written, in the order of their turns.
+        page: which seed it runs, how many it took up, how many frames it drew.
+        ready: whether a first frame came.
     """
 
     def __init__(self, job: bytes, environment: dict[str, str]) -> None:
@@ -49,29 +51,37 @@ class WorkerProcess:
         descriptor, name = tempfile.mkstemp(prefix="robovae-worker-")
         Path(name).unlink()  # the open file lives on without a name, and needs no clearing up
         self._words = os.fdopen(descriptor, "rb")
+        page = open_page()
+        self.page = Page(page)
         path = json.dumps([*sys.path, str(Path.cwd())])
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", BOOT, path, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, "-c", BOOT, path, str(theirs.fileno()), str(page)],
+                pass_fds=[theirs.fileno(), page],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=self._words,
                 stderr=self._words,
                 start_new_session=True,  # Ctrl-C is the parent's to hear
             )
+        os.close(page)
         self.seeds: list[int] = []
-        self.waiting = 0
-        self.running: int | None = None
-        self.ready = self.showed_frame = False
-        self.heard = time.monotonic()
-        self._say_bytes(job)
+        self.given = 0
+        self.ready = False
+        self.heard, self.frames = time.monotonic(), 0
+        with contextlib.suppress(OSError):  # its death is noticed where messages are read
+            self.connection.send_bytes(job)
 
-    def give(self, seed: int) -> None:
-        """Hand out a seed."""
-        self.seeds.append(seed)
-        self.waiting += 1
-        self._say(seed)
+    @property
+    def waiting(self) -> int:
+        """Seeds that it has and did not take up yet."""
+        return self.given - self.page.taken
+
+    def give(self, seeds: list[int]) -> None:
+        """Hand out seeds."""
+        self.seeds += seeds
+        self.given += len(seeds)
+        self._say(seeds)
 
     def ask_to_stop(self) -> None:
         """Let it finish its files and go."""
@@ -83,19 +93,18 @@ class WorkerProcess:
         match message:
             case ("ready", _):
                 self.ready = True
-            case ("took", seed):
-                self.running = seed
-                self.waiting -= 1
-            case ("idle",):
-                self.running = None
-            case ("beat", _):
-                self.showed_frame = True
-            case ("wrote", seed, *_):
-                self.seeds.remove(seed)
+            case ("wrote", steps_of, _):
+                self.seeds = [seed for seed in self.seeds if seed not in steps_of]
 
     def silent_for(self) -> float:
-        """Seconds since it last spoke, 0 if it has nothing to do."""
+        """Seconds since it last drew or spoke, 0 if it has nothing to do."""
+        if self.page.frames != self.frames:
+            self.frames, self.heard = self.page.frames, time.monotonic()
         return time.monotonic() - self.heard if self.seeds or not self.ready else 0.0
+
+    def suspect(self) -> int:
+        """The seed that it ran or was to run next, NONE without any."""
+        return self.page.running if self.page.running != NONE else next(iter(self.seeds), NONE)
 
     def last_words(self) -> str:
         """How it died: the signal or exit code, and the last line that it printed."""
@@ -112,10 +121,6 @@ class WorkerProcess:
         self.connection.close()
         self._words.close()
 
-    def _say(self, word: int | None) -> None:
-        with contextlib.suppress(OSError):  # its death is noticed where messages are read
-            self.connection.send(word)
-
-    def _say_bytes(self, job: bytes) -> None:
+    def _say(self, word: list[int] | None) -> None:
         with contextlib.suppress(OSError):
-            self.connection.send_bytes(job)
+            self.connection.send(word)

@@ -4,16 +4,17 @@ It is started by `robovae.collect.process`, not by multiprocessing: neither fork
 environment of the new process (GL and BLAS read it as they load), and both run the parent's main script
 again, which would import torch in every worker.
 
-The worker hears seeds, or None to stop. It says tuples that begin with a word:
+The worker hears lists of seeds, or None to stop. It says tuples that begin with a word:
 
-    ("ready", facts)            the environment is made; facts as `describe` gives them
-    ("took", seed)              the next episode begins
-    ("beat", frames)            so many more frames
-    ("idle",)                   no seed is waiting
-    ("wrote", seed, steps, visited)   the episode is on the disk
-    ("error", line)             it cannot go on
+    ("ready", facts)              it has drawn a first frame; facts as `describe` gives them
+    ("idle",)                     no seed is waiting
+    ("wrote", steps_of, visited)  episodes are on the disk: steps by seed; bins that the joints visited
+    ("error", line)               it cannot go on
+
+What is told of every frame and episode goes through a shared page instead, see robovae.collect.page.
 """
 
+import contextlib
 import ctypes
 import os
 import queue
@@ -30,14 +31,17 @@ from typing import Any
 
 import cloudpickle
 import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
 
 from robovae.collect.config import CollectConfig
 from robovae.collect.joints import visited_bins
+from robovae.collect.page import Page
 from robovae.collect.policies import make_policy
 from robovae.collect.rollout import Rollout
 from robovae.episodes import Episode, write_episode
 
-BEAT_SECONDS = 0.25
+REPORT_SECONDS = 0.1
 WRITERS = 4
 PR_SET_PDEATHSIG = 1
 
@@ -45,11 +49,12 @@ PR_SET_PDEATHSIG = 1
 class Link:
     """The worker's end of the pipe. A thread listens, so that the parent's death is noticed at once."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, page: Page) -> None:
+        self._connection, self.page = connection, page
         self._lock = threading.Lock()
         self._seeds: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self.stopped = threading.Event()
+        self.waiting = False
 
     def listen(self) -> None:
         """Start to hear seeds."""
@@ -63,23 +68,62 @@ class Link:
         except OSError:
             self.stopped.set()
 
-    def next_seed(self) -> int | None:
-        """The next seed, None to stop; says "idle" before it waits."""
+    def next_seed(self, on_idle: Callable[[], None]) -> int | None:
+        """The next seed, None to stop; says "idle" before it waits, after `on_idle`."""
         if self._seeds.empty():
+            self.waiting = True
+            on_idle()
+            self.page.rest()
             self.say("idle")
         seed = self._seeds.get()
-        return None if self.stopped.is_set() else seed
+        self.waiting = False
+        if seed is None or self.stopped.is_set():
+            return None
+        self.page.take(seed)
+        return seed
+
+    def count_frame(self) -> bool:
+        """One more frame; False if the worker shall stop."""
+        self.page.count_frame()
+        return not self.stopped.is_set()
 
     def _listen(self) -> None:
-        seed: int | None = 0
-        while seed is not None:
-            try:
-                seed = self._connection.recv()
-            except (EOFError, OSError):
-                seed = None
-            if seed is None:
-                self.stopped.set()
-            self._seeds.put(seed)
+        with contextlib.suppress(EOFError, OSError):
+            while (seeds := self._connection.recv()) is not None:
+                for seed in seeds:
+                    self._seeds.put(seed)
+        self.stopped.set()
+        self._seeds.put(None)
+
+
+class Report:
+    """Tells the parent what was written, a few times a second; at once while the worker waits for seeds."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.lock = threading.Lock()
+        self.due = 0.0
+        self.steps_of: dict[int, int] = {}
+        self.visited: NDArray[np.bool_] | None = None
+
+    def add(self, episode: Episode) -> None:
+        """Note an episode; from any thread."""
+        joints = episode.meta.get("joints", []) if "qpos" in episode.extra else []
+        with self.lock:
+            self.steps_of[episode.seed] = len(episode)
+            if joints:
+                visited = visited_bins(episode.extra["qpos"], joints)
+                self.visited = visited if self.visited is None else self.visited | visited
+        if self.link.waiting or time.monotonic() >= self.due:
+            self.send()
+
+    def send(self) -> None:
+        """Tell what has been noted."""
+        with self.lock:
+            self.due = time.monotonic() + REPORT_SECONDS
+            if self.steps_of:
+                self.link.say("wrote", self.steps_of, self.visited)
+                self.steps_of, self.visited = {}, None
 
 
 class Writer:
@@ -89,10 +133,11 @@ class Writer:
     """
 
     def __init__(self, out: Path, link: Link) -> None:
-        self.out, self.link = out, link
+        self.out = out
         self.threads = ThreadPoolExecutor(WRITERS)
         self.room = threading.BoundedSemaphore(WRITERS)
         self.failure: BaseException | None = None
+        self.report = Report(link)
 
     def submit(self, episode: Episode) -> None:
         """Hand an episode over; raises what an earlier one raised."""
@@ -103,13 +148,13 @@ class Writer:
     def drain(self) -> None:
         """Wait until all is on the disk; raises what any raised."""
         self.threads.shutdown()
+        self.report.send()
         self._raise_failure()
 
     def _write(self, episode: Episode) -> None:
         try:
             write_episode(self.out, episode)
-            visited = visited_bins(episode.extra["qpos"], joints) if (joints := _joints(episode)) else None
-            self.link.say("wrote", episode.seed, len(episode), visited)
+            self.report.add(episode)
         except Exception as error:
             self.failure = error
         finally:
@@ -120,32 +165,15 @@ class Writer:
             raise self.failure
 
 
-class Heart:
-    """Counts frames, and tells the parent of them a few times a second."""
-
-    def __init__(self, link: Link) -> None:
-        self.link = link
-        self.frames, self.due = 0, 0.0
-
-    def beat(self) -> bool:
-        """One more frame; False if the worker shall stop."""
-        self.frames += 1
-        now = time.monotonic()
-        if now >= self.due:
-            self.link.say("beat", self.frames)
-            self.frames, self.due = 0, now + BEAT_SECONDS
-        return not self.link.stopped.is_set()
-
-
-def main(descriptor: int) -> None:
-    """Run a worker on an inherited pipe; does not return.
+def main(descriptor: int, page: int) -> None:
+    """Run a worker on an inherited pipe and page; does not return.
 
     The process ends without clean-up of GL, which may hang or crash in a driver; all files are whole by then.
     """
     _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = Connection(descriptor)
-    link = Link(connection)
+    link = Link(connection, Page(page))
     try:
         make_env, out, config = cloudpickle.loads(connection.recv_bytes())
         link.listen()
@@ -158,13 +186,13 @@ def main(descriptor: int) -> None:
 
 
 def _serve(make_env: Callable[[], gym.Env[Any, Any]], out: Path, config: CollectConfig, link: Link) -> None:
-    """Make the environment, then run the episodes that are asked for."""
+    """Make the environment and draw a first frame, then run the episodes that are asked for."""
     env = make_env()
-    heart, writer = Heart(link), Writer(out, link)
-    rollout = Rollout(env, make_policy(config.policy, env), config, heart.beat)
+    writer = Writer(out, link)
+    rollout = Rollout(env, make_policy(config.policy, env), config, link.count_frame)
+    env.reset(seed=0)
     link.say("ready", rollout.facts)
-    while (seed := link.next_seed()) is not None:
-        link.say("took", seed)
+    while (seed := link.next_seed(writer.report.send)) is not None:
         episode = rollout.run(seed)
         if episode is not None:
             writer.submit(episode)
@@ -179,10 +207,6 @@ def one_line(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {text}{where}"
-
-
-def _joints(episode: Episode) -> list[dict[str, Any]]:
-    return list(episode.meta.get("joints", [])) if "qpos" in episode.extra else []
 
 
 def _die_with_parent() -> None:
