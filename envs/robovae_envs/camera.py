@@ -4,8 +4,10 @@ The observation becomes `{"image": (H, W, 3) uint8, "state": the old observation
 drawn by the fast renderer of this package, all others through their own `rgb_array` render.
 """
 
+import contextlib
 import difflib
 import importlib.util
+import io
 import platform
 from typing import Any, SupportsFloat
 
@@ -182,7 +184,8 @@ def _imported(env_id: str) -> str:
     if env_id not in gym.registry and ":" not in env_id:
         for package in PLUGINS:
             if importlib.util.find_spec(package):
-                importlib.import_module(package)
+                with contextlib.redirect_stderr(io.StringIO()):  # it tells about its versions on import
+                    importlib.import_module(package)
     return env_id
 
 
