@@ -33,14 +33,13 @@ class Gaussian(NamedTuple):
         return self.log_sigma.exp()
 
     def sample(self, noise: Tensor) -> Tensor:
-        """mu + sigma * noise: the reparameterised draw (Kingma & Welling, 1312.6114, eq. 4)."""
+        """Mu + sigma * noise: the reparameterised draw (Kingma & Welling, 1312.6114, eq. 4)."""
         return self.mu + self.sigma * noise
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density of `value` in nats, element by element."""
         scaled = (value - self.mu) * torch.exp(-self.log_sigma)
         return -0.5 * scaled.square() - self.log_sigma - 0.9189385332046727  # log(2 pi) / 2
-
 
 
 def kl(q: Gaussian, p: Gaussian) -> Tensor:

@@ -1,4 +1,4 @@
-"""The two-level VAE: a grid of local latents that draws the frame, and a global belief that explains the grid.
+"""The two-level VAE: a grid of local latents draws the frame, and a global belief explains the grid.
 
     frame --LocalEncoder--> q(grid | x) --GlobalEncoder--> message about z --(times the prior)--> q(z | x)
     frame <--LocalDecoder-- grid        <--GridPrior------ z
@@ -66,11 +66,19 @@ class ModelConfig:
     @classmethod
     def tiny(cls) -> Self:
         """A model for tests: seconds, not minutes."""
-        return cls(latent_dim=8, channels=16, deep_channels=24, decoder_channels=16, global_channels=8, hidden=64, dynamics_hidden=32)
+        return cls(
+            latent_dim=8,
+            channels=16,
+            deep_channels=24,
+            decoder_channels=16,
+            global_channels=8,
+            hidden=64,
+            dynamics_hidden=32,
+        )
 
 
 class Residual(nn.Module):
-    """x + conv1x1(relu(conv3x3(relu(x)))): cheap in multiply-adds, and no normalisation to shift at run time."""
+    """x + conv1x1(relu(conv3x3(relu(x)))): few multiply-adds, and no normalisation to drift at run time."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -101,6 +109,8 @@ class LocalEncoder(nn.Module):
             nn.ReLU(),
         )
         self.head = nn.Conv2d(config.deep_channels, 2 * config.grid_channels, 1)
+        # Narrow at first: under noise as wide as the prior's, a small model finds no signal and collapses.
+        nn.init.constant_(self.head.bias[config.grid_channels :], -2.0)  # type: ignore[index]
 
     def forward(self, centred: Tensor) -> Gaussian:
         """Frames less the mean frame, (B, 3, H, W) -> Gaussian of (B, c, H/8, W/8)."""
@@ -133,8 +143,8 @@ class LocalDecoder(nn.Module):
 class GlobalEncoder(nn.Module):
     """What the grid says about z: the belief N(mu, sigma^2) of a lone frame, whose prior is N(0, I).
 
-    sigma stays below 1, the prior's: so the belief is N(0, I) times a message of precision 1/sigma^2 - 1 >= 0,
-    and within a sequence the same message multiplies the temporal prior instead (`dynamics.py`).
+    Here sigma < 1, the prior's: the belief is N(0, I) times a message of precision 1/sigma^2 - 1 >= 0, and
+    within a sequence the same message multiplies the temporal prior instead (`dynamics.py`).
     """
 
     def __init__(self, config: ModelConfig, cells: int) -> None:
@@ -215,7 +225,8 @@ class VAE(nn.Module):
         self.register_buffer("grid_mean", torch.zeros(self.grid_shape))
         self.register_buffer("grid_std", torch.ones(()))
         self.register_buffer("pixel_std", torch.tensor(0.1))
-        self.to(memory_format=torch.channels_last)
+        for part in (self.local_encoder, self.local_decoder):
+            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
 
     def encode_local(self, images: Tensor) -> Gaussian:
         """Images (B, 3, H, W) in [0, 1] -> q(grid | x), (B, c, h, w)."""
@@ -231,7 +242,7 @@ class VAE(nn.Module):
         return local, self.encode_global(local.mu)
 
     def predict_grid(self, z: Tensor) -> Gaussian:
-        """z (B, D) -> p(grid | z), (B, c, h, w)."""
+        """Give p(grid | z), (B, c, h, w), of z (B, D)."""
         standard: Gaussian = self.grid_prior(z)
         return Gaussian(
             self.grid_mean + self.grid_std * standard.mu, standard.log_sigma + self.grid_std.log()
@@ -242,5 +253,5 @@ class VAE(nn.Module):
         return self.mean_frame + self.local_decoder(grid)  # type: ignore[no-any-return]
 
     def decode(self, z: Tensor) -> Tensor:
-        """z (B, D) -> the frame of the likeliest grid, (B, 3, H, W)."""
+        """Draw the likeliest grid of z (B, D) as a frame, (B, 3, H, W)."""
         return self.decode_grid(self.predict_grid(z).mu)

@@ -1,4 +1,4 @@
-"""The run directory's model: `config.json` that a person can read, `model.safetensors` beside it; no pickle."""
+"""The model in a run directory: `config.json` that a person can read, `model.safetensors` beside it."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -86,7 +86,9 @@ def set_model_tensors(model: RunModel, tensors: dict[str, torch.Tensor], where: 
             module.load_state_dict(own)
         except RuntimeError as error:
             reason = str(error).splitlines()[1].strip()
-            raise RunError(f"{where}: expected the weights of its config, received others: {reason}") from error
+            raise RunError(
+                f"{where}: expected the weights of its config, received others: {reason}"
+            ) from error
 
 
 def save_model(run: Path, model: RunModel) -> None:
@@ -106,7 +108,9 @@ def load_model(run: Path) -> RunModel:
     """
     config = read_json(run / "config.json")
     if config is None:
-        raise RunError(f"{run}: expected a trained run (config.json), received none; run `robovae train` first")
+        raise RunError(
+            f"{run}: expected a trained run (config.json), received none; run `robovae train` first"
+        )
     if config.pop("format", None) != FORMAT:
         raise RunError(f"{run / 'config.json'}: expected format {FORMAT}, received another; train again")
     where = str(run / "config.json")

@@ -72,7 +72,14 @@ class TrainConfig:
     """Train without damaged episodes, naming them, instead of refusing."""
 
     def __post_init__(self) -> None:
-        for name in ("local_steps", "local_batch", "global_steps", "global_batch", "evaluate_every", "patience"):
+        for name in (
+            "local_steps",
+            "local_batch",
+            "global_steps",
+            "global_batch",
+            "evaluate_every",
+            "patience",
+        ):
             _check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         for name in ("local_lr", "global_lr", "checkpoint_seconds"):
             _check(name, getattr(self, name), getattr(self, name) > 0, "more than 0")

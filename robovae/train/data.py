@@ -11,31 +11,12 @@ from torch import Tensor
 from robovae.episodes import EpisodeStore
 from robovae.frames import to_tensor
 from robovae.gaussian import Gaussian
-from robovae.train.config import TrainError
 from robovae.train.device import Hardware
 from robovae.vae import VAE
 
 _ENCODE_BATCH = 256
 _CACHE_FRAMES = 1_000_000
 """Grid posteriors kept in memory at most (2 kB each at 64x64); past that they are encoded again each time."""
-
-
-def training_episodes(store: EpisodeStore) -> EpisodeStore:
-    """The train split of a dataset; refuses actions that are not finite.
-
-    Raises:
-        EpisodeError: no episode of the train split.
-        TrainError: an action is NaN or infinite, naming episode and step.
-    """
-    train = store.split("train")
-    for index, seed in enumerate(train.seeds):
-        wrong = np.argwhere(~np.isfinite(train.array("action", index)))
-        if len(wrong):
-            raise TrainError(
-                f"{store.path}: expected finite actions, received {train.array('action', index)[tuple(wrong[0])]} "
-                f"in episode {seed} at step {wrong[0][0]}; find all with `robovae data verify {store.path}`"
-            )
-    return train
 
 
 def mean_frame(store: EpisodeStore, most: int = 4096) -> Tensor:

@@ -27,6 +27,11 @@ class Hardware:
         """Convolutions and matrix products in bf16, where this run uses it."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
 
+    def share(self, tensor: torch.Tensor) -> None:
+        """Overwrite a tensor in every process with that of the first."""
+        if self.world > 1:
+            dist.broadcast(tensor, 0)
+
     @property
     def word(self) -> str:
         """For people: "cpu, bf16, 2 threads"."""
@@ -70,7 +75,7 @@ def _use_bf16(precision: str, kind: str) -> bool:
     if precision != "auto":
         return precision == "bf16"
     if kind.startswith("cuda"):
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     cpu_info = Path("/proc/cpuinfo")
     flags = cpu_info.read_text() if cpu_info.is_file() else ""
     return "amx_bf16" in flags or "avx512_bf16" in flags

@@ -48,7 +48,9 @@ class LocalObjective(nn.Module):
         likelihood = optimal_log_likelihood(images, decoded)
         error = (images - decoded).detach().square().flatten(1).mean(1)
         shown = {"mse": error.mean(), "local_kl": nats.detach().flatten(1).sum(1).mean()}
-        return Loss(weight * free_bits(nats, self.floor) - likelihood, error + nats.detach().flatten(1).sum(1), shown)
+        return Loss(
+            weight * free_bits(nats, self.floor) - likelihood, error + nats.detach().flatten(1).sum(1), shown
+        )
 
 
 class GlobalObjective(nn.Module):

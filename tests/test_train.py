@@ -1,0 +1,301 @@
+"""Training: bound falls, same seed same weights, kills and resumes, collapse and bad numbers refused."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from robovae.collect import CollectConfig, collect
+from robovae.episodes import Episode, EpisodeError, EpisodeStore, write_episode
+from robovae.run.directory import RunError, load_model, read_tensors
+from robovae.train import CollapseError, TrainConfig, TrainError, TrainEvent, read_metrics, train
+from robovae.train.objectives import learning_rate, ramp
+from robovae.vae import ModelConfig, ModelError
+from tests.toy_env import make_toy
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = TrainConfig.tiny()
+
+
+def toy_episode(seed: int, frames: int = 12, bad_action: bool = False) -> Episode:
+    rng = np.random.default_rng(seed)
+    image = np.full((frames, 16, 16, 3), 30, np.uint8)
+    place = rng.uniform(1, 12, 2)
+    step = rng.uniform(-0.8, 0.8, 2)
+    for index in range(frames):
+        row, column = np.clip(place + index * step, 0, 13).astype(int)
+        image[index, row : row + 3, column : column + 3] = (220, 180, 40)
+    action = np.tile(step, (frames - 1, 1)).astype(np.float32)
+    if bad_action:
+        action[3, 1] = np.nan
+    flags = np.zeros(frames - 1, bool)
+    return Episode(
+        image=image,
+        state=np.zeros((frames, 2), np.float32),
+        action=action,
+        reward=np.zeros(frames - 1, np.float32),
+        terminated=flags,
+        truncated=flags,
+        meta={"seed": seed, "env_id": "Toy-v0", "render_spec": None},
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("toy")
+    for seed in range(24):
+        write_episode(path, toy_episode(seed))
+    return path
+
+
+def digest_of(run: Path) -> dict[str, bytes]:
+    return {name: t.numpy().tobytes() for name, t in read_tensors(run / "model.safetensors").items()}
+
+
+def test_the_bound_rises_and_the_run_is_whole(data: Path, tmp_path: Path) -> None:
+    config = replace(TINY, local_steps=240, global_steps=120, allow_collapse=True)
+    events: list[TrainEvent] = []
+    result = train(data, tmp_path / "run", config, events.append)
+    rows = read_metrics(tmp_path / "run")
+    local = [row for row in rows if row["phase"] == "local"]
+    globally = [row for row in rows if row["phase"] == "global"]
+    assert local[-1]["elbo"] > local[0]["elbo"] + 100
+    assert local[-1]["ev"] > 0.3
+    assert globally[-1]["elbo"] > globally[0]["elbo"]
+    assert result["final"]["global"]["information"] > 0
+    assert {event.kind for event in events} >= {"start", "step", "evaluation"}
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {
+        "config.json",
+        "metrics.jsonl",
+        "model.safetensors",
+        "provenance.json",
+        "training.json",
+    }
+    model = load_model(tmp_path / "run")
+    assert model.facts.frame_shape == (16, 16, 3)
+    assert float(model.vae.pixel_std) < 0.2
+    # One bound: its parts add up to it, and the spring and capacity to the information.
+    last = globally[-1]
+    assert last["reconstruction"] - last["local_kl"] - last["global_kl"] == pytest.approx(
+        last["elbo"], rel=1e-4
+    )
+    assert sum(last["spring"]) + sum(last["capacity"]) == pytest.approx(last["information"], rel=1e-3)
+
+
+def test_same_seed_same_weights_other_seed_others(data: Path, tmp_path: Path) -> None:
+    short = replace(TINY, local_steps=8, global_steps=8, evaluate_every=4, allow_collapse=True)
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(data, tmp_path / name, replace(short, seed=seed))
+    assert digest_of(tmp_path / "a") == digest_of(tmp_path / "b")
+    assert digest_of(tmp_path / "a") != digest_of(tmp_path / "c")
+
+
+@pytest.mark.parametrize(("phase", "step"), [("local", 5), ("global", 3), ("global", 7)])
+def test_an_interrupted_run_goes_on_to_the_same_weights(
+    data: Path, tmp_path: Path, phase: str, step: int
+) -> None:
+    config = replace(TINY, local_steps=8, global_steps=8, evaluate_every=3, allow_collapse=True)
+    train(data, tmp_path / "whole", config)
+
+    def interrupt(event: TrainEvent) -> None:
+        if (event.kind, event.phase, event.step) == ("step", phase, step):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "parted", config, interrupt)
+    kinds: list[str] = []
+    train(data, tmp_path / "parted", config, lambda event: kinds.append(event.kind))
+    assert "resume" in kinds
+    assert digest_of(tmp_path / "whole") == digest_of(tmp_path / "parted")
+    steps = [(row["phase"], row["step"]) for row in read_metrics(tmp_path / "parted")]
+    assert steps == [(row["phase"], row["step"]) for row in read_metrics(tmp_path / "whole")]
+
+
+@pytest.mark.slow
+def test_sigkill_and_again_gives_the_weights_of_an_uninterrupted_run(data: Path, tmp_path: Path) -> None:
+    config = replace(TINY, local_steps=150, global_steps=150, checkpoint_seconds=0.05, allow_collapse=True)
+    code = (
+        "import sys; from pathlib import Path; from dataclasses import replace\n"
+        "from robovae.train import TrainConfig, train\n"
+        "config = replace(TrainConfig.tiny(), local_steps=150, global_steps=150, checkpoint_seconds=0.05, "
+        "allow_collapse=True)\n"
+        "train(Path(sys.argv[1]), Path(sys.argv[2]), config)\n"
+    )
+    command = [sys.executable, "-c", code, str(data), str(tmp_path / "killed")]
+    killed = 0
+    for seconds in (1.0, 1.7, 0.6):
+        process = subprocess.Popen(command, cwd=ROOT, env=_env())
+        waited = 0.0
+        while not (tmp_path / "killed" / "checkpoint.safetensors").exists() and waited < 60:
+            time.sleep(0.05)
+            waited += 0.05
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+    assert killed, "every attempt had ended before it was killed: nothing was tested"
+    subprocess.run(command, cwd=ROOT, env=_env(), check=True)
+    train(data, tmp_path / "whole", config)
+    assert digest_of(tmp_path / "whole") == digest_of(tmp_path / "killed")
+
+
+@pytest.mark.slow
+def test_two_processes_under_torchrun_share_one_run(data: Path, tmp_path: Path) -> None:
+    script = tmp_path / "go.py"
+    script.write_text(
+        "from pathlib import Path; from dataclasses import replace\n"
+        "from robovae.train import TrainConfig, train\n"
+        "config = replace(TrainConfig.tiny(), local_steps=40, global_steps=20, allow_collapse=True)\n"
+        f"train(Path({str(data)!r}), Path({str(tmp_path / 'run')!r}), config)\n"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        str(script),
+    ]
+    done = subprocess.run(command, cwd=ROOT, env=_env(), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads((tmp_path / "run" / "training.json").read_text())["result"]
+    assert result["final"]["local"]["frames"] == 40 * TINY.local_batch * 2
+    assert load_model(tmp_path / "run").facts.env_id == "Toy-v0"
+
+
+def _env() -> dict[str, str]:
+    import os
+
+    return {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'envs'}", "OMP_NUM_THREADS": "1"}
+
+
+def test_a_finished_run_is_kept_and_another_config_refused(data: Path, tmp_path: Path) -> None:
+    config = replace(TINY, local_steps=3, global_steps=3, allow_collapse=True)
+    first = train(data, tmp_path / "run", config)
+    before = (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns
+    assert train(data, tmp_path / "run", replace(config, threads=2)) == first
+    assert (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(TrainError, match="choose another --out"):
+        train(data, tmp_path / "run", replace(config, seed=7))
+
+
+def test_nan_in_the_data_is_named(tmp_path: Path) -> None:
+    for seed in range(4):
+        write_episode(tmp_path / "data", toy_episode(seed, bad_action=seed == 2))
+    with pytest.raises(TrainError, match="episode 2: action"):
+        train(tmp_path / "data", tmp_path / "run", TINY)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_not_finite_names_phase_update_and_frame(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from robovae.vae import LocalDecoder
+
+    honest = LocalDecoder.forward
+
+    def broken(self: LocalDecoder, grid: torch.Tensor) -> torch.Tensor:
+        out = honest(self, grid)
+        return out + torch.where(torch.arange(len(out)) == 5, torch.nan, 0.0)[:, None, None, None]
+
+    monkeypatch.setattr(LocalDecoder, "forward", broken)
+    with pytest.raises(TrainError, match=r"local phase, update 0, episode \d+, frame \d+"):
+        train(data, tmp_path / "run", TINY)
+
+
+def test_collapse_is_refused_and_allowed(data: Path, tmp_path: Path) -> None:
+    config = replace(TINY, beta=1e6, local_steps=30, global_steps=3, kl_warmup=0.0)
+    with pytest.raises(CollapseError, match="collapsed; lower beta"):
+        train(data, tmp_path / "run", config)
+    assert not (tmp_path / "run" / "training.json").exists()
+    train(data, tmp_path / "allowed", replace(config, allow_collapse=True))
+    assert (tmp_path / "allowed" / "training.json").exists()
+
+
+def test_beta_warm_up_and_free_bits_have_their_effects(data: Path, tmp_path: Path) -> None:
+    base = replace(
+        TINY,
+        local_steps=60,
+        global_steps=1,
+        evaluate_every=10,
+        patience=99,
+        kl_warmup=0.0,
+        allow_collapse=True,
+    )
+    variants = {
+        "plain": base,
+        "beta": replace(base, beta=30.0),
+        "free": replace(base, beta=30.0, free_bits=2.0),
+        "warm": replace(base, beta=30.0, kl_warmup=1.0),
+    }
+    nats = {}
+    for name, config in variants.items():
+        train(data, tmp_path / name, config)
+        # While the warm-up still holds the weight down: after it, all settle where beta puts them.
+        rows = [row for row in read_metrics(tmp_path / name) if row["phase"] == "local"]
+        nats[name] = next(row["local_kl"] for row in rows if row["step"] == (20 if name == "warm" else 60))
+    early = next(row for row in read_metrics(tmp_path / "beta") if row["step"] == 20)["local_kl"]
+    assert nats["beta"] < 0.5 * nats["plain"]
+    assert nats["free"] > nats["beta"] + 5
+    assert nats["warm"] > 1.5 * early
+
+
+def test_a_deterministic_model_trains_the_same_way(data: Path, tmp_path: Path) -> None:
+    model = replace(ModelConfig.tiny(), deterministic=True)
+    result = train(data, tmp_path / "ae", replace(TINY, model=model, local_steps=200, allow_collapse=True))
+    assert result["final"]["local"]["local_kl"] == 0.0
+    assert result["final"]["local"]["ev"] > 0.3
+
+
+def test_early_stop_keeps_the_best_weights(data: Path, tmp_path: Path) -> None:
+    config = replace(TINY, local_lr=0.5, patience=2, evaluate_every=2, local_steps=400, global_steps=2)
+    kinds: list[tuple[str, str]] = []
+    train(
+        data,
+        tmp_path / "run",
+        replace(config, allow_collapse=True),
+        lambda event: kinds.append((event.kind, event.phase)),
+    )
+    assert ("stop", "local") in kinds
+    rows = [row for row in read_metrics(tmp_path / "run") if row["phase"] == "local"]
+    assert rows[-1]["step"] < 400
+    assert rows[-1]["elbo"] < max(row["elbo"] for row in rows)
+
+
+def test_bad_settings_sizes_and_splits_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match=r"TrainConfig.local_lr: expected more than 0, received -1"):
+        TrainConfig(local_lr=-1)
+    with pytest.raises(ModelError, match="latent_dim"):
+        ModelConfig(latent_dim=0)
+    for seed in (20000, 20001):
+        write_episode(tmp_path / "test-only", toy_episode(seed))
+    with pytest.raises(EpisodeError, match="split 'train'"):
+        train(tmp_path / "test-only", tmp_path / "run", TINY)
+    with pytest.raises(RunError, match="run `robovae train` first"):
+        load_model(tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(24, 40), (96, 96)])
+def test_other_frame_sizes_train(tmp_path: Path, shape: tuple[int, int]) -> None:
+    make_env = partial(make_toy, height=shape[0], width=shape[1])
+    collect(make_env, tmp_path / "data", CollectConfig(episodes=6, workers=1), lambda event: None)
+    config = replace(TINY, local_steps=4, global_steps=4, allow_collapse=True)
+    train(tmp_path / "data", tmp_path / "run", config)
+    assert EpisodeStore(tmp_path / "data").frame_shape == load_model(tmp_path / "run").facts.frame_shape
+
+
+def test_schedules() -> None:
+    assert ramp(0, 100, 0.5) == pytest.approx(0.02)
+    assert ramp(49, 100, 0.5) == ramp(99, 100, 0.5) == ramp(0, 100, 0.0) == 1.0
+    rates = [learning_rate(step, 1000, 1.0) for step in range(1000)]
+    assert max(rates) == pytest.approx(rates[99], rel=1e-2)
+    assert rates[-1] == pytest.approx(0.02, abs=1e-3)
