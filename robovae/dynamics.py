@@ -61,7 +61,7 @@ class TemporalPrior(nn.Module):
         self.register_buffer("action_scale", torch.ones(action_dim))
 
     def step(self, z: Tensor, action: Tensor, memory: Tensor) -> tuple[Gaussian, Tensor]:
-        """z (B, D), action (B, A), memory (B, hidden) -> p(z' | ...), memory'."""
+        """Z (B, D), action (B, A), memory (B, hidden) -> p(z' | ...), memory'."""
         memory = self.cell(torch.cat([z, action / self.action_scale], dim=-1), memory)
         change, log_sigma = self.head(memory).chunk(2, dim=-1)
         # The prior can never be wider than N(0, I), else a silent frame could widen the belief past it.

@@ -32,7 +32,7 @@ class Terms(NamedTuple):
 
 
 def log_likelihood(images: Tensor, decoded: Tensor, pixel_std: Tensor) -> Tensor:
-    """log N(x; decoded, pixel_std^2) summed over pixels.
+    """Log N(x; decoded, pixel_std^2) summed over pixels.
 
     Args:
         images: (B, 3, H, W) in [0, 1].
