@@ -24,10 +24,17 @@ train: {out: runs/toy, lr: 1e-3}
 
 
 @dataclass(frozen=True)
+class Model:
+    latent_dim: int = 8
+    deterministic: bool = False
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     lr: float = 0.1
     steps: int = 5
     threads: int = 0
+    model: Model = field(default_factory=Model)
 
 
 @dataclass
@@ -146,6 +153,17 @@ def test_more_test_episodes_draw_a_new_report_of_the_same_model(recipe_file, cal
     assert [state for _, state in calls.stages] == ["resume", "done", "skip", "start", "done"]
 
 
+def test_a_plain_autoencoder_is_trained_beside_the_model_where_the_recipe_asks(recipe_file, calls):
+    recipe_file.write_text(RECIPE + "ae: {steps: 3, model: {latent_dim: 4}}\n")
+    do(recipe_file, calls)
+    plain = calls.trained[1]
+    assert (plain.lr, plain.steps, plain.model) == (1e-3, 3, Model(latent_dim=4, deterministic=True))
+    assert (recipe_file.parent / "runs" / "toy" / "ae" / "model.safetensors").is_file()
+    assert calls.trained[0].model == Model()
+    do(recipe_file, calls)
+    assert [state for _, state in calls.stages] == ["skip"] * 4
+
+
 def test_lost_artefacts_are_made_again(recipe_file, calls):
     result = do(recipe_file, calls)
     next((recipe_file.parent / "data" / "toy").glob("*.safetensors")).unlink()
@@ -176,6 +194,7 @@ def test_the_config_lies_beside_each_artefact(recipe_file, calls):
     assert read_json(recipe_file.parent / "runs" / "toy" / "train.json")["config"] == {
         "lr": 0.001,
         "steps": 5,
+        "model": {"latent_dim": 8, "deterministic": False},
     }
 
 
@@ -193,7 +212,7 @@ def test_provenance_tells_command_versions_machine_and_times(recipe_file, calls)
     ("old", "new", "message"),
     [
         ("workers: 1", "worker: 1", "collect: unknown key 'worker'; did you mean 'workers'"),
-        ("lr: 1e-3", "learnrate: 1", "train: unknown key 'learnrate'; known: lr, steps, threads"),
+        ("lr: 1e-3", "learnrate: 1", "train: unknown key 'learnrate'; known: lr, model, steps, threads"),
         ("train: {out", "tarin: {out", "unknown key 'tarin'; did you mean 'train'"),
         ("lr: 1e-3", "lr: fast", "train.lr: expected a number, received 'fast'"),
         ("lr: 1e-3", "steps: 1.5", "train.steps: expected an integer, received 1.5"),
@@ -206,6 +225,8 @@ def test_provenance_tells_command_versions_machine_and_times(recipe_file, calls)
         ("workers: 1", "spread: 2.0", "collect: spread: expected a share from 0 to 1, received 2"),
         ("out: runs/toy, ", "", "expected a run directory under the key 'out', received None"),
         ("collect: {", "collect: [", "not YAML"),
+        ("train: {out", "ae: {setps: 1}\ntrain: {out", "ae: unknown key 'setps'; did you mean 'steps'"),
+        ("train: {out", "ae: 1\ntrain: {out", "expected keys and values in the section 'ae', received 1"),
     ],
 )
 def test_a_bad_recipe_is_refused_before_anything_runs(recipe_file, calls, old, new, message):

@@ -25,8 +25,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench render": ("bench:Render", "frames/s of rendering, beside Gymnasium's own"),
     "bench collect": ("bench:Collect", "frames/s of collecting, beside Gymnasium's vector environments"),
     "bench read": ("bench:Read", "frames/s of random training batches, beside other formats"),
-    "bench train": ("bench:Train", "frames/s of training, beside a plain loop and the machine's peak"),
-    "bench encode": ("bench:Encode", "time of one frame through the encoder"),
+    "bench train": ("bench_model:Train", "frames/s of training, beside a plain loop and the machine's peak"),
+    "bench encode": ("bench_model:Encode", "time of one frame through the encoder"),
     "doctor": ("doctor:Doctor", "what this machine lacks, with a real frame drawn"),
 }
 """Every command: "module:class" in this package, and what it does. Modules are imported when they are run."""

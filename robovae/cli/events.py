@@ -40,14 +40,14 @@ class Watcher:
 
     def __call__(self, stage: str, event: Any) -> None:
         """Show an event of a stage: a CollectEvent or a TrainEvent."""
-        if event.message and (event.kind in WORTH_A_LINE or (stage, event.kind) == ("train", "stop")):
+        if event.message and (event.kind in WORTH_A_LINE or (event.kind == "stop" and stage != "collect")):
             log(f"{stage}: {event.message}")
         if stage == "collect":
-            self._show("collecting", event.episodes, event.total, _speed(event.fps))
-        elif stage == "train" and event.phase:
+            self._show("collect", event.episodes, event.total, _speed(event.fps))
+        elif event.phase:
             self._figures = _figures(event.metrics) if event.kind == "evaluation" else self._figures
             note = f"{_speed(event.frames_per_second)}  {self._figures}"
-            self._show(f"training, {event.phase}", event.step, event.steps, note)
+            self._show(f"{stage}, {event.phase}", event.step, event.steps, note)
 
     def _show(self, title: str, done: int, total: int, note: str) -> None:
         if title != self._title:

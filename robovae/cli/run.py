@@ -1,5 +1,6 @@
 """`robovae run`: a whole recipe."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,9 +8,10 @@ from typing import Annotated, Any
 import tyro
 
 from robovae.cli.collect import stage_factory
-from robovae.cli.console import facts, log, show
+from robovae.cli.console import facts, log, number, show
 from robovae.cli.events import Watcher
-from robovae.cli.train import quality
+from robovae.cli.train import trained_words
+from robovae.records import read_json
 from robovae.run import Listeners, StageEvent, load_recipe, run_recipe
 
 
@@ -47,14 +49,24 @@ def tell(event: StageEvent) -> None:
     log(f"{event.stage}: {word[event.state]}{event.message}")
 
 
+def probe_words(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How well each joint can be read off mu: "joint0 0.99, target 0.96"."""
+    return ", ".join(f"{row['name']} {row['r2']:.3f}" for row in rows if "r2" in row) or "nothing to probe"
+
+
 def summary(result: dict[str, Any]) -> dict[str, Any]:
     """What people want to know of a finished recipe."""
     stages = result["stages"]
+    quality = (read_json(Path(stages["report"]["result"]["figures"])) or {}).get("quality", {})
     speeds = [split["fps"] for split in stages["collect"]["result"].values() if split["fps"]]
     times = ", ".join(f"{name} {record['seconds']:.0f}" for name, record in stages.items())
     return {
-        **quality(stages["train"]["result"]),
-        "collected": f"{max(speeds, default=0):.0f} frames/s",
+        "held-out EV": number(quality.get("ev")),
+        "probe R²": probe_words(quality.get("probe", [])),
+        "active dimensions": f"{number(quality.get('active_dims'))} of {number(quality.get('latent_dim'))}",
+        "information": f"{number(quality.get('information'))} nats a frame",
+        "collected": f"{number(round(max(speeds, default=0)))} frames/s",
+        "trained": trained_words(stages["train"]["result"]),
         "seconds": times,
         "report": Path(result["report"]).resolve(),
     }

@@ -52,5 +52,10 @@ def quality(result: Mapping[str, Any]) -> dict[str, Any]:
     """The figures of a training's result that people want first."""
     final = {**result["final"].get("local", {}), **result["final"].get("global", {})}
     chosen = {word: number(final[name]) for name, word in SHOWN.items() if name in final}
+    return {**chosen, "trained": trained_words(result)}
+
+
+def trained_words(result: Mapping[str, Any]) -> str:
+    """Speed of each phase."""
     speeds = {phase: number(round(row["frames_per_second"])) for phase, row in result["final"].items()}
-    return {**chosen, "trained": ", ".join(f"{phase} {speed} frames/s" for phase, speed in speeds.items())}
+    return ", ".join(f"{phase} {speed} frames/s" for phase, speed in speeds.items())

@@ -56,11 +56,16 @@ def run_recipe(
     from robovae.train import TrainConfig
 
     config = from_mapping(TrainConfig, recipe.train, f"{recipe.path}: train")
+    ae = None
+    if recipe.ae is not None:
+        ae = from_mapping(TrainConfig, recipe.ae_config(), f"{recipe.path}: ae")
     data, run = recipe.collect.out, recipe.run
     on_stage, on_event = listeners.on_stage, listeners.on_event
     collecting = collect_stage(recipe.collect, env_factory(recipe.collect), on_event)
     records = {"collect": run_stage(collecting, on_stage)}
     records["train"] = run_stage(train_stage(data, run, config, on_event), on_stage)
+    if ae is not None:
+        records["ae"] = run_stage(train_stage(data, run / "ae", ae, on_event, "ae"), on_stage)
     _remember(run, records)  # not before: only now is the run directory this run's
     records["report"] = run_stage(report_stage(data, run), on_stage)
     page = records["report"]["result"]["page"]
@@ -92,17 +97,19 @@ def collect_stage(settings: CollectStage, make_env: MakeEnv, on_event: OnEvent) 
     )
 
 
-def train_stage(data: Path, run: Path, config: "TrainConfig", on_event: OnEvent) -> Stage:
+def train_stage(
+    data: Path, run: Path, config: "TrainConfig", on_event: OnEvent, name: str = "train"
+) -> Stage:
     """The stage that trains on a dataset into a run directory."""
     from robovae.train import HOW_NOT_WHAT, train
 
     def fit() -> dict[str, Any]:
-        return train(data, run, config, on_event=lambda event: on_event("train", event))
+        return train(data, run, config, on_event=lambda event: on_event(name, event))
 
     return Stage(
-        name="train",
+        name=name,
         artefact=run,
-        record=run / "train.json",
+        record=run / f"{name}.json",
         config={name: value for name, value in to_plain(config).items() if name not in HOW_NOT_WHAT},
         inputs={"data": dataset_digest(data, "train")},
         run=fit,
@@ -116,7 +123,8 @@ def report_stage(data: Path, run: Path) -> Stage:
     def draw() -> dict[str, Any]:
         from robovae import report
 
-        return {"page": str(report.write(run, data))}
+        page = report.write(run, data)
+        return {"page": str(page), "figures": str(page.with_name("figures.json"))}
 
     page = run / "report" / "index.html"
     return Stage(
@@ -139,7 +147,7 @@ def dataset_digest(data: Path, split: str | None = None) -> str:
 
 def _run_digest(run: Path) -> str:
     hashes = {}
-    for name in ("model.safetensors", "config.json"):
+    for name in ("model.safetensors", "config.json", "ae/model.safetensors"):
         if (path := run / name).is_file():
             with path.open("rb") as file:
                 hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()

@@ -68,6 +68,14 @@ class Recipe:
     """The run directory that training fills."""
     train: dict[str, Any]
     """Keys of TrainConfig; `robovae.train` checks them."""
+    ae: dict[str, Any] | None
+    """Those that differ for the plain autoencoder in `run/ae`, for the report to compare with; or None."""
+
+    def ae_config(self) -> dict[str, Any]:
+        """Keys of TrainConfig for the plain autoencoder: those of `train`, with those of `ae` over them."""
+        ae = self.ae or {}
+        model = {**self.train.get("model", {}), **ae.get("model", {}), "deterministic": True}
+        return {**self.train, **ae, "model": model}
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -89,13 +97,14 @@ def load_recipe(path: Path, root: Path = Path()) -> Recipe:
         ConfigError: the file cannot be read, or a key is unknown, missing or refused.
     """
     data = _read_yaml(path)
-    check_keys(data, ("collect", "train"), str(path))
+    check_keys(data, ("collect", "train", "ae"), str(path))
     collect = _collect_stage(_section(data, "collect", path), f"{path}: collect", root)
     train = dict(_section(data, "train", path))
     out = train.pop("out", None)
     if not isinstance(out, str):
         raise ConfigError(f"{path}: train: expected a run directory under the key 'out', received {out!r}")
-    return Recipe(path=path, collect=collect, run=root / out, train=train)
+    ae = dict(_section(data, "ae", path)) if "ae" in data else None
+    return Recipe(path=path, collect=collect, run=root / out, train=train, ae=ae)
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:
