@@ -374,7 +374,7 @@ def test_random_policy_depends_on_the_seed_alone():
 def test_max_steps_truncates():
     env = ToyEnv(max_steps=50)
     policy = make_policy("zero", env)
-    episode = Rollout(env, policy, quick(max_steps=4), lambda: True).run(0)
+    episode = Rollout(env, policy, quick(max_steps=4), lambda frames: True).run(0)
     assert episode is not None
     assert episode.truncated.tolist() == [False, False, False, True]
     assert not episode.terminated.any()
@@ -416,11 +416,11 @@ def test_frames_drawn_late_are_those_drawn_live(env_id):
     camera = pytest.importorskip("robovae_envs.camera")
     env = camera.make(env_id, camera.RenderSpec.fast(env_id))
     policy = RandomPolicy(env.action_space)
-    rollout = Rollout(env, policy, quick(max_steps=30), lambda: True)
+    rollout = Rollout(env, policy, quick(max_steps=30), lambda frames: True)
     assert isinstance(rollout.view, LateView)
     late = [rollout.run(seed) for seed in (3, 4)]
     policy.looks = True
-    rollout = Rollout(env, policy, quick(max_steps=30), lambda: True)
+    rollout = Rollout(env, policy, quick(max_steps=30), lambda frames: True)
     assert isinstance(rollout.view, LiveView)
     live = [rollout.run(seed) for seed in (3, 4)]
     for first, second in zip(late, live, strict=True):
@@ -440,6 +440,6 @@ def test_a_wrapper_above_the_camera_is_seen_live():
             return {**observation, "image": observation["image"] // 2}
 
     env = Dark(camera.make("Reacher-v5", camera.RenderSpec.fast("Reacher-v5")))
-    episode = Rollout(env, RandomPolicy(env.action_space), quick(max_steps=3), lambda: True).run(0)
+    episode = Rollout(env, RandomPolicy(env.action_space), quick(max_steps=3), lambda frames: True).run(0)
     assert episode.image.max() <= 127
     env.close()

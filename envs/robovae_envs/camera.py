@@ -72,10 +72,27 @@ class Camera(gym.Wrapper[Observation, Any, Any, Any], gym.utils.RecordConstructo
         if not self._is_mujoco:
             return _resized(self.env.render(), self.render_spec)
         base: Any = self.env.unwrapped
-        if self._renderer is None or self._renderer.model is not base.model:
-            self._free()
-            self._renderer = Renderer(base.model, self.render_spec)
-        return self._renderer.render(base.data)
+        return self._ready_renderer().render(base.data)
+
+    def frames_of(self, qpos: NDArray[np.float64], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """Frames of other positions of a MuJoCo model; the environment itself stays as it is.
+
+        Args:
+            qpos: (T, nq) positions.
+            out: (T, H, W, 3) uint8 to draw into, made if None.
+
+        Returns:
+            `out`.
+
+        Raises:
+            EnvError: the environment is no MuJoCo environment.
+        """
+        if not self._is_mujoco:
+            raise EnvError(f"{_env_id(self.env)} is no MuJoCo environment: it has no qpos to draw")
+        spec = self.render_spec
+        frames = np.empty((len(qpos), spec.height, spec.width, 3), np.uint8) if out is None else out
+        self._ready_renderer().render_positions(qpos, frames)
+        return frames
 
     def describe(self) -> dict[str, Any]:
         """What a dataset must remember of its source, as JSON-able data."""
@@ -97,6 +114,14 @@ class Camera(gym.Wrapper[Observation, Any, Any, Any], gym.utils.RecordConstructo
         """Free the GL context and close the environment."""
         self._free()
         super().close()
+
+    def _ready_renderer(self) -> Renderer:
+        """The renderer of the present model, started when first needed."""
+        model: Any = self.env.unwrapped.model  # type: ignore[attr-defined]  # is_mujoco() saw it
+        if self._renderer is None or self._renderer.model is not model:
+            self._free()
+            self._renderer = Renderer(model, self.render_spec)
+        return self._renderer
 
     def _free(self) -> None:
         if self._renderer is not None:

@@ -47,9 +47,9 @@ class Page:
         """No seed is waiting."""
         self._numbers[_RUNNING] = NONE
 
-    def count_frame(self) -> None:
-        """One more frame."""
-        self._numbers[_FRAMES] += 1
+    def count_frames(self, frames: int) -> None:
+        """So many more frames."""
+        self._numbers[_FRAMES] += frames
 
 
 def open_page() -> int:

@@ -91,16 +91,16 @@ class Rollout:
         env: observations are {"image": (H, W, 3) uint8, "state": (S,) or a space that flattens to it}.
         policy: who acts.
         config: limits, and what to note in the metadata.
-        on_frame: called after each frame; False abandons the episode.
+        on_frames: told how many frames were drawn, often; False abandons the episode.
 
     Raises:
         CollectError: if observations are of another kind.
     """
 
     def __init__(
-        self, env: gym.Env[Any, Any], policy: Policy, config: CollectConfig, on_frame: Callable[[], bool]
+        self, env: gym.Env[Any, Any], policy: Policy, config: CollectConfig, on_frames: Callable[[int], bool]
     ) -> None:
-        self.policy, self.config, self.on_frame = policy, config, on_frame
+        self.policy, self.config, self.on_frames = policy, config, on_frames
         self.view = make_view(env, policy.looks, self._count)
         self.facts = describe(env)
         self.limit = step_limit(env, config)
@@ -130,6 +130,6 @@ class Rollout:
         meta = {**self.facts, "seed": seed, "policy": self.config.policy}
         return recording.episode(arrays, terminated, truncated, meta) if self.alive else None
 
-    def _count(self) -> bool:
-        self.alive = self.on_frame()
+    def _count(self, frames: int) -> bool:
+        self.alive = self.on_frames(frames)
         return self.alive

@@ -16,6 +16,7 @@ from robovae.collect.config import CollectError
 
 FLOATS = (np.float32, np.float64)
 POSITIONS = ("qpos", "qvel")
+BLOCK = 32
 
 Rows = dict[str, NDArray[Any]]
 """What is stored of one moment, by array name."""
@@ -36,13 +37,13 @@ class View(Protocol):
         """The frames of the finished episode, (T+1, H, W, 3); None if they came before, or on a stop."""
 
 
-def make_view(env: gym.Env[Any, Any], looks: bool, on_frame: Callable[[], bool]) -> View:
+def make_view(env: gym.Env[Any, Any], looks: bool, on_frames: Callable[[int], bool]) -> View:
     """Choose how to get the frames.
 
     Args:
         env: observations are {"image": (H, W, 3) uint8, "state": (S,) or a space that flattens to it}.
         looks: whether the policy looks at observations.
-        on_frame: called after each frame; False asks to stop.
+        on_frames: told how many frames were drawn, often; False asks to stop.
 
     Raises:
         CollectError: if observations are of another kind.
@@ -51,18 +52,20 @@ def make_view(env: gym.Env[Any, Any], looks: bool, on_frame: Callable[[], bool])
     if not isinstance(space, gym.spaces.Dict) or not {"image", "state"} <= set(space.spaces):
         raise CollectError(f'observations must be a dict with "image" and "state", this one is {space}')
     state = StateRow(space["state"])
-    return LateView(env, state, on_frame) if not looks and draws_qpos(env) else LiveView(env, state, on_frame)
+    return (
+        LateView(env, state, on_frames) if not looks and draws_qpos(env) else LiveView(env, state, on_frames)
+    )
 
 
 def draws_qpos(env: gym.Env[Any, Any]) -> bool:
-    """Whether the outermost wrapper draws, by `frame()`, the `qpos` of one of Gymnasium's own MuJoCo tasks.
+    """Whether the outermost wrapper draws, by `frames_of`, the `qpos` of one of Gymnasium's own MuJoCo tasks.
 
     Those do not change their model while they run, so that `qpos` says all about a frame.
     """
     base: Any = env.unwrapped
     return (
         isinstance(env, gym.Wrapper)
-        and hasattr(type(env), "frame")
+        and hasattr(type(env), "frames_of")
         and hasattr(env, "render_spec")
         and type(base).__module__.startswith("gymnasium.envs.mujoco.")
         and base.model.nmocap == 0
@@ -87,19 +90,19 @@ class StateRow:
 class LiveView:
     """Frames come with the observations; any environment."""
 
-    def __init__(self, env: gym.Env[Any, Any], state: StateRow, on_frame: Callable[[], bool]) -> None:
-        self.env, self.state, self.on_frame = env, state, on_frame
+    def __init__(self, env: gym.Env[Any, Any], state: StateRow, on_frames: Callable[[int], bool]) -> None:
+        self.env, self.state, self.on_frames = env, state, on_frames
 
     def reset(self, seed: int) -> tuple[Mapping[str, Any], Rows]:
         """Begin an episode."""
         observation, info = self.env.reset(seed=seed)
-        self.on_frame()
+        self.on_frames(1)
         return observation, self._rows(observation, info)
 
     def step(self, action: Any) -> Moment:
         """One step."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        self.on_frame()
+        self.on_frames(1)
         return observation, reward, terminated, truncated, self._rows(observation, info)
 
     def frames(self, rows: Mapping[str, NDArray[Any]]) -> None:
@@ -116,8 +119,8 @@ class LiveView:
 class LateView:
     """Steps the environment beneath the camera, and draws when the episode is over; policies see no frame."""
 
-    def __init__(self, camera: Any, state: StateRow, on_frame: Callable[[], bool]) -> None:
-        self.camera, self.state, self.on_frame = camera, state, on_frame
+    def __init__(self, camera: Any, state: StateRow, on_frames: Callable[[int], bool]) -> None:
+        self.camera, self.state, self.on_frames = camera, state, on_frames
         self.env, self.data = camera.env, camera.unwrapped.data
 
     def reset(self, seed: int) -> tuple[Mapping[str, Any], Rows]:
@@ -132,13 +135,11 @@ class LateView:
 
     def frames(self, rows: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8] | None:
         """Draw every `qpos` of the episode."""
-        qpos = rows["qpos"]
-        spec = self.camera.render_spec
+        qpos, spec = rows["qpos"], self.camera.render_spec
         images = np.empty((len(qpos), spec.height, spec.width, 3), np.uint8)
-        for image, position in zip(images, qpos, strict=True):
-            self.data.qpos[:] = position
-            image[...] = self.camera.frame()
-            if not self.on_frame():
+        for start in range(0, len(qpos), BLOCK):
+            drawn = self.camera.frames_of(qpos[start : start + BLOCK], out=images[start : start + BLOCK])
+            if not self.on_frames(len(drawn)):
                 return None
         return images
 

@@ -42,7 +42,7 @@ from robovae.collect.rollout import Rollout
 from robovae.episodes import Episode, write_episode
 
 REPORT_SECONDS = 0.1
-WRITERS = 4
+WRITERS = 2
 PR_SET_PDEATHSIG = 1
 
 
@@ -82,9 +82,9 @@ class Link:
         self.page.take(seed)
         return seed
 
-    def count_frame(self) -> bool:
-        """One more frame; False if the worker shall stop."""
-        self.page.count_frame()
+    def count_frames(self, frames: int) -> bool:
+        """So many more frames; False if the worker shall stop."""
+        self.page.count_frames(frames)
         return not self.stopped.is_set()
 
     def _listen(self) -> None:
@@ -189,7 +189,7 @@ def _serve(make_env: Callable[[], gym.Env[Any, Any]], out: Path, config: Collect
     """Make the environment and draw a first frame, then run the episodes that are asked for."""
     env = make_env()
     writer = Writer(out, link)
-    rollout = Rollout(env, make_policy(config.policy, env), config, link.count_frame)
+    rollout = Rollout(env, make_policy(config.policy, env), config, link.count_frames)
     env.reset(seed=0)
     link.say("ready", rollout.facts)
     while (seed := link.next_seed(writer.report.send)) is not None:
