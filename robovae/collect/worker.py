@@ -23,8 +23,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -39,10 +38,11 @@ from robovae.collect.joints import visited_bins
 from robovae.collect.page import Page
 from robovae.collect.policies import make_policy
 from robovae.collect.rollout import Rollout
-from robovae.episodes import Episode, write_episode
+from robovae.episodes import Episode, write_episodes
 
 REPORT_SECONDS = 0.1
-WRITERS = 2
+BATCH = 16
+ROOM_BYTES = 32_000_000
 PR_SET_PDEATHSIG = 1
 
 
@@ -106,16 +106,20 @@ class Report:
         self.steps_of: dict[int, int] = {}
         self.visited: NDArray[np.bool_] | None = None
 
-    def add(self, episode: Episode) -> None:
-        """Note an episode; from any thread."""
-        joints = episode.meta.get("joints", []) if "qpos" in episode.extra else []
+    def add(self, episodes: Sequence[Episode]) -> None:
+        """Note episodes; from any thread."""
         with self.lock:
-            self.steps_of[episode.seed] = len(episode)
-            if joints:
-                visited = visited_bins(episode.extra["qpos"], joints)
-                self.visited = visited if self.visited is None else self.visited | visited
+            for episode in episodes:
+                self._note(episode)
         if self.link.waiting or time.monotonic() >= self.due:
             self.send()
+
+    def _note(self, episode: Episode) -> None:
+        self.steps_of[episode.seed] = len(episode)
+        joints = episode.meta.get("joints", []) if "qpos" in episode.extra else []
+        if joints:
+            visited = visited_bins(episode.extra["qpos"], joints)
+            self.visited = visited if self.visited is None else self.visited | visited
 
     def send(self) -> None:
         """Tell what has been noted."""
@@ -129,36 +133,57 @@ class Report:
 class Writer:
     """Writes episodes beside the stepping: hashing and fsync release the interpreter lock.
 
-    At most `WRITERS` episodes are on their way; a slow disk then slows the stepping.
+    Episodes that wait are written together, which costs less for short ones. When too many wait, a slow disk
+    slows the stepping.
     """
 
     def __init__(self, out: Path, link: Link) -> None:
         self.out = out
-        self.threads = ThreadPoolExecutor(WRITERS)
-        self.room = threading.BoundedSemaphore(WRITERS)
-        self.failure: BaseException | None = None
         self.report = Report(link)
+        self.waiting: list[Episode] = []
+        self.failure: BaseException | None = None
+        self.changed = threading.Condition()
+        self.closed = False
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
 
     def submit(self, episode: Episode) -> None:
         """Hand an episode over; raises what an earlier one raised."""
-        self.room.acquire()
-        self._raise_failure()
-        self.threads.submit(self._write, episode)
+        with self.changed:
+            self.changed.wait_for(lambda: self.failure is not None or self._has_room())
+            self._raise_failure()
+            self.waiting.append(episode)
+            self.changed.notify_all()
 
     def drain(self) -> None:
         """Wait until all is on the disk; raises what any raised."""
-        self.threads.shutdown()
+        with self.changed:
+            self.closed = True
+            self.changed.notify_all()
+        self.thread.join()
         self.report.send()
         self._raise_failure()
 
-    def _write(self, episode: Episode) -> None:
+    def _has_room(self) -> bool:
+        return sum(episode.image.nbytes for episode in self.waiting) < ROOM_BYTES
+
+    def _run(self) -> None:
         try:
-            write_episode(self.out, episode)
-            self.report.add(episode)
+            while batch := self._next_batch():
+                write_episodes(self.out, batch)
+                self.report.add(batch)
         except Exception as error:
-            self.failure = error
-        finally:
-            self.room.release()
+            with self.changed:
+                self.failure = error
+                self.changed.notify_all()
+
+    def _next_batch(self) -> list[Episode]:
+        """What waits; nothing once the writer is closed and all is written."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.waiting or self.closed)
+            batch, self.waiting = self.waiting[:BATCH], self.waiting[BATCH:]
+            self.changed.notify_all()
+            return batch
 
     def _raise_failure(self) -> None:
         if self.failure is not None:

@@ -6,7 +6,7 @@ from robovae.episodes.gather import Windows
 from robovae.episodes.layout import Record
 from robovae.episodes.packing import pack
 from robovae.episodes.store import EpisodeStore
-from robovae.episodes.writing import remove_stale, write_episode
+from robovae.episodes.writing import remove_stale, write_episode, write_episodes
 
 __all__ = [
     "SPLITS",
@@ -23,4 +23,5 @@ __all__ = [
     "split_of",
     "verify",
     "write_episode",
+    "write_episodes",
 ]
