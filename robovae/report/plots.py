@@ -1,0 +1,95 @@
+"""The charts of the page: which numbers go into which chart."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from robovae.report import charts
+from robovae.report.charts import Labels, Series
+from robovae.report.words import is_number
+
+Rows = Sequence[Mapping[str, Any]]
+_MOST_BARS = 64
+
+
+def training(rows: Rows) -> dict[str, Markup]:
+    """Curves of held-out figures over training, by heading; one without a number is left out."""
+    wanted = {
+        "Explained variance": ({"EV": "ev"}, "EV"),
+        "Evidence lower bound": ({"ELBO": "elbo"}, "nats a frame"),
+        "Kullback-Leibler divergence": ({"grid": "local_kl", "global belief": "global_kl"}, "nats a frame"),
+        "Information": ({"information": "information"}, "nats a frame"),
+        "Active dimensions": ({"active": "active_dims"}, "dimensions"),
+        "Prediction error": ({"ratio": "prediction_ratio"}, "of holding the last belief"),
+    }
+    have = {key for row in rows for key, value in row.items() if is_number(value)}
+    return {
+        heading: curves(rows, lines, unit)
+        for heading, (lines, unit) in wanted.items()
+        if have & set(lines.values())
+    }
+
+
+def curves(rows: Rows, lines: Mapping[str, str], unit: str) -> Markup:
+    """Figures over seconds of training, the steep beginning cut off.
+
+    Args:
+        rows: of metrics.jsonl.
+        lines: name in the legend -> key in a row.
+        unit: of all lines.
+    """
+    series, spans = [], []
+    for name, key in lines.items():
+        points = [(row["seconds"], row[key]) for row in rows if is_number(row.get(key)) and "seconds" in row]
+        series.append(Series(name, [x for x, _ in points], [y for _, y in points]))
+        spans.append(charts.steady_range(series[-1].y))
+    known = [one for one in spans if one]
+    span = (min(low for low, _ in known), max(high for _, high in known)) if known else None
+    labels = Labels(", ".join(lines) + " over training", "seconds of training", unit)
+    return Markup(charts.line_chart(series, labels, y_range=span, marks=phases(rows)))
+
+
+def phases(rows: Rows) -> list[tuple[float, str]]:
+    """Where a later phase of training begins."""
+    return [
+        (float(before["seconds"]), f"{row['phase']} level")
+        for before, row in itertools.pairwise(rows)
+        if "phase" in row and row["phase"] != before.get("phase") and is_number(before.get("seconds"))
+    ]
+
+
+def parts_over_training(rows: Rows) -> Markup:
+    """Spring and capacity, each summed over the dimensions."""
+    both = ("spring", "capacity")
+    sums = [
+        {"seconds": row.get("seconds"), **{part: sum(row[part]) for part in both}}
+        for row in rows
+        if all(row.get(part) for part in both)
+    ]
+    return curves(sums, {part: part for part in both}, "nats a frame")
+
+
+def by_dimension(dimensions: Rows) -> Markup:
+    """Spring and capacity of each dimension, the most informative first."""
+    some = dimensions[:_MOST_BARS]
+    stacks = {part: [one[part] for one in some] for part in ("spring", "capacity")}
+    title = "Information by latent dimension: spring and capacity"
+    labels = Labels(title, "dimension, the most informative first", "nats a frame")
+    return Markup(charts.bar_chart([str(one["dim"]) for one in some], stacks, labels))
+
+
+def realism(holes: Mapping[str, Any]) -> Markup:
+    """Distance to the nearest real frame along the walks between frames, beside the controls."""
+    series = []
+    for name, key in (("VAE", "vae"), ("plain", "plain")):
+        inner = holes[key]["walk"]
+        end = holes[key]["ends"]["rmse"]
+        places = [0.0, *(one["share"] for one in inner), 1.0]
+        series.append(Series(name, places, [end, *(one["rmse"] for one in inner), end]))
+    for name, control in (("real", "held-out frames"), ("faded", "two frames faded")):
+        level = holes["controls"][control]["rmse"]
+        series.append(Series(name, [0.0, 1.0], [level, level]))
+    labels = Labels("Distance to the nearest real frame along the walks", "place on the way", "RMSE")
+    return Markup(charts.line_chart(series, labels))
