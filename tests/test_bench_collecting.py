@@ -30,8 +30,11 @@ class PlainToy(ToyEnv):
 
 
 class FrameToy(gym.Wrapper):
-    def frame(self):
-        return self.env.render()
+    def frames_of(self, qpos):
+        frames = []
+        for self.env.position in qpos:
+            frames.append(self.env.render())
+        return frames
 
 
 def make_plain(**kwargs):

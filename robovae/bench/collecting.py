@@ -4,7 +4,7 @@ Three ways with the same number of processes take turns, A B C A B C:
 
 - gymnasium: `AddRenderObservation` in an `AsyncVectorEnv` (forkserver), random actions, nothing stored;
 - collect: `robovae.collect` with random actions into real files, fsynced; start-up apart, as for the others;
-- bare: the fast camera's `frame()` over and over: no physics, no actions, no files.
+- bare: the same camera draws recorded positions over and over: no physics, no actions, no files.
 """
 
 import contextlib
@@ -23,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.vector import AsyncVectorEnv
 from gymnasium.wrappers import AddRenderObservation
+from numpy.typing import NDArray
 
 from robovae.bench.turns import Turn, measured_process, serve_turns
 from robovae.collect import CollectConfig, collect
@@ -37,6 +39,8 @@ Say = Callable[[str], None]
 GYMNASIUM, COLLECT, BARE = "gymnasium", "collect", "bare"
 OURS = {"LP_NUM_THREADS": "0"}
 """What our workers set for Mesa; Gymnasium's users have its default."""
+POSITIONS = 64
+"""Positions that the renderer alone draws, again and again."""
 BARE_SHARE = 0.7
 """Of the bare renderer's frames a second, what collecting shall reach."""
 
@@ -50,7 +54,8 @@ class CollectingCase:
     gymnasium: MakeEnv
     """Makes the task with `render_mode="rgb_array"` and the frame's size."""
     ours: MakeEnv
-    """Makes the task with {"image", "state"} observations and `frame()`, which draws without a step."""
+    """Makes the task with {"image", "state"} observations, "qpos" in `info`, and `frames_of(qpos)`, which
+    draws positions (T, nq) without stepping."""
     target: float | None = None
     """How many times Gymnasium's frames/s collecting shall reach, if there is a target."""
 
@@ -191,14 +196,28 @@ def _bare(case: CollectingCase, workers: int) -> Iterator[Turn]:
 
 
 def _serve_frames(make: MakeEnv, count: int, connection: Connection) -> None:
-    """The renderer alone."""
+    """The renderer alone: draws positions that the task really visits, as costly as those collected."""
 
     def begin() -> tuple[Callable[[], object], int]:
         env = make()
-        env.reset(seed=0)
-        return env.get_wrapper_attr("frame"), count
+        qpos = _visited_positions(env)
+        draw: Callable[[NDArray[np.float64]], object] = env.get_wrapper_attr("frames_of")
+        return partial(draw, qpos), count * len(qpos)
 
     serve_turns(begin, connection)
+
+
+def _visited_positions(env: gym.Env[Any, Any]) -> NDArray[np.float64]:
+    """Positions under random actions, (POSITIONS, nq)."""
+    _, info = env.reset(seed=0)
+    env.action_space.seed(0)
+    qpos: list[NDArray[np.float64]] = []
+    while len(qpos) < POSITIONS:
+        qpos.append(info["qpos"])
+        _, _, terminated, truncated, info = env.step(env.action_space.sample())
+        if terminated or truncated:
+            _, info = env.reset()
+    return np.stack(qpos)
 
 
 def _serve_vector(make: MakeEnv, count: int, connection: Connection) -> None:
