@@ -30,7 +30,7 @@ def gather() -> dict[str, Any]:
 
 
 def record(run: Path, stage: str, facts: Mapping[str, Any]) -> None:
-    """Write one stage into `run/provenance.json`, beside what the other stages wrote there.
+    """Add facts of one stage to `run/provenance.json`; nothing is written if they all stand there already.
 
     Args:
         run: the run directory.
@@ -38,7 +38,11 @@ def record(run: Path, stage: str, facts: Mapping[str, Any]) -> None:
         facts: of this stage, JSON-able: seeds, seconds; "gl_backend" if it drew frames.
     """
     path = run / FILE
-    stages = {**(read_json(path) or {}).get("stages", {}), stage: dict(facts)}
+    stages = (read_json(path) or {}).get("stages", {})
+    before = stages.get(stage, {})
+    if before.items() >= facts.items():
+        return
+    stages[stage] = {**before, **facts}
     data = gather()
     drawn_by = [facts["gl_backend"] for facts in stages.values() if facts.get("gl_backend")]
     data["machine"]["gl_backend"] = drawn_by[0] if drawn_by else data["machine"]["gl_backend"]

@@ -1,17 +1,14 @@
 """`robovae train`."""
 
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from robovae import provenance
 from robovae.cli.console import facts, number, show
 from robovae.cli.events import SHOWN, Watcher
 from robovae.cli.parse import Positional
-from robovae.config import to_plain
 from robovae.train import TrainConfig, train
 
 
@@ -37,12 +34,9 @@ class Train:
 
     def run(self) -> int:
         """Train, with progress, and say what came out."""
-        begin = time.monotonic()
         with Watcher() as watcher:
             result = train(self.data, self.out, self.config, lambda event: watcher("train", event))
         if os.environ.get("RANK", "0") == "0":
-            seconds = time.monotonic() - begin
-            provenance.record(self.out, "train", {"seconds": seconds, "config": to_plain(self.config)})
             rows = {"run": self.out, **quality(result), "seconds": number(result["seconds"])}
             show({"run": str(self.out), **result}, self.json, facts(rows))
         return 0

@@ -112,7 +112,7 @@ def _finish(
     out: Path, model: RunModel, config: TrainConfig, result: dict[str, Any], key: str, hw: Hardware
 ) -> None:
     save_model(out, model)
-    provenance.record(out, "training", {"config": asdict(config), "hardware": hw.word, "result": result})
+    provenance.record(out, "train", {"config": asdict(config), "hardware": hw.word, "result": result})
     if not config.allow_collapse:
         _refuse_collapse(out, config, result["final"]["global"])
     write_json(out / "training.json", {"key": key, "result": result})
