@@ -37,7 +37,7 @@ class ModelConfig:
         ModelError: a size is below 1.
     """
 
-    latent_dim: int = 32
+    latent_dim: int = 24
     """D, width of the global belief."""
     grid_channels: int = 4
     """c, latents in each cell of 8x8 pixels."""

@@ -28,13 +28,13 @@ class TrainConfig:
     """Decides the first weights, every batch and every draw of noise."""
     validation: float = 0.05
     """Share of the training episodes that is held out for early stopping and the progress figures."""
-    local_steps: int = 3500
+    local_steps: int = 3000
     """Updates of the local phase."""
     local_batch: int = 64
     """Frames in one update of the local phase."""
     local_lr: float = 4e-3
     """Peak learning rate of the local phase; linear warm-up, then cosine."""
-    global_steps: int = 6000
+    global_steps: int = 5000
     """Updates of the global phase."""
     global_batch: int = 32
     """Windows in one update of the global phase."""
