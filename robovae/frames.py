@@ -39,11 +39,16 @@ def check_frames(frames: Any, frame_shape: tuple[int, int, int]) -> NDArray[np.u
 
 
 def _dtype_mend(frames: NDArray[Any]) -> str:
-    if np.issubdtype(frames.dtype, np.floating):
-        unit = frames.size > 0 and float(np.nanmax(frames)) <= 1.0
-        scale = "frames * 255" if unit else "frames"
-        return f"give the camera's own bytes, or ({scale}).round().astype(np.uint8)"
-    return "give the camera's own bytes (uint8)"
+    own_bytes = "give the camera's own bytes"
+    if not np.issubdtype(frames.dtype, np.floating) or not frames.size:
+        return f"{own_bytes} (uint8)"
+    if not np.isfinite(frames).all():
+        return "received NaN or infinity; mend what made these frames"
+    low, high = float(frames.min()), float(frames.max())
+    if low < 0.0 or high > 255.0:
+        return f"range {low:g} to {high:g}; {own_bytes} (uint8)"
+    scale = "frames * 255" if high <= 1.0 else "frames"
+    return f"{own_bytes}, or ({scale}).round().astype(np.uint8)"
 
 
 def _shape_mend(shape: tuple[int, ...], frame_shape: tuple[int, int, int]) -> str:
