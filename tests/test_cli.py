@@ -2,6 +2,7 @@
 
 import errno
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from robovae.cli import doctor
 from robovae.cli.console import number, show, table_of
 from robovae.cli.parse import parse
 from robovae.collect import CollectConfig, collect
+from robovae.episodes import EpisodeStore
 from robovae.errors import InterruptionError, RobovaeError
 from robovae_envs.errors import EnvError
 from tests.toy_env import make_toy
@@ -290,3 +292,21 @@ def test_collect_writes_frames_of_a_real_task(capsys, tmp_path):
     assert json.loads(out)["episodes"] == 2
     code, out, _ = run(capsys, *words)
     assert "0 new, 2 were there" in out
+
+
+@pytest.mark.gl
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_is_finished_in_one_line(tmp_path):
+    command = [sys.executable, "-m", "robovae", "collect", "Reacher-v5", "--out", str(tmp_path / "d")]
+    process = subprocess.Popen(
+        [*command, "--episodes", "9000", "--workers", "1"], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("d/*.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.startswith("robovae collect: ")
+    assert said.count("\n") == 1
+    assert EpisodeStore(tmp_path / "d").seeds[0] == 0

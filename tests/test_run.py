@@ -104,7 +104,9 @@ def test_a_recipe_collects_trains_and_reports(recipe_file, calls):
 
 def test_what_is_finished_is_skipped(recipe_file, calls):
     first = do(recipe_file, calls)
+    written = (recipe_file.parent / "runs" / "toy" / provenance.FILE).stat().st_mtime_ns
     assert do(recipe_file, calls) == first
+    assert (recipe_file.parent / "runs" / "toy" / provenance.FILE).stat().st_mtime_ns == written
     assert calls.stages == [("collect", "skip"), ("train", "skip"), ("report", "skip")]
     assert (len(calls.trained), calls.drawn) == (1, 1)
 
