@@ -5,9 +5,11 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,38 @@ FLAGS = (
 )
 
 
+LAUNCH = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+os.dup2(ends[0], 3)
+os.dup2(ends[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Puts our ends of the pipes where the browser looks for them, and becomes the browser."""
+
+CONTRAST = r"""(() => {
+  const numbers = (colour) => colour.match(/[\d.]+/g).map(Number);
+  const linear = (v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) =>
+    0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+  const ground = (element) => {
+    for (; element; element = element.parentElement) {
+      const colour = numbers(getComputedStyle(element).backgroundColor);
+      if (colour[3] !== 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const speaks = (e) => [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+  const contrasts = [...document.querySelectorAll("body *:not(title)")].filter(speaks).map((e) => {
+    const style = getComputedStyle(e);
+    const both = [light(numbers(e instanceof SVGElement ? style.fill : style.color)), light(ground(e))];
+    return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
+  });
+  return Math.min(...contrasts);
+})()"""
+"""Lowest contrast between words and the ground they stand on, over all elements (WCAG 2.1)."""
+
+
 def find() -> str | None:
     """Path of a Chromium or Chrome, None if there is none."""
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -33,8 +67,8 @@ def find() -> str | None:
 class Tab:
     """One tab: commands go to file descriptor 3 of the browser, answers and events come from its 4."""
 
-    def __init__(self, commands: int, answers: int) -> None:
-        self._commands, self._answers = commands, os.fdopen(answers, "rb")
+    def __init__(self, commands: FileIO, answers: BufferedReader) -> None:
+        self._commands, self._answers = commands, answers
         self._last, self._buffer, self._session = 0, b"", ""
         self.events: list[dict[str, Any]] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
@@ -48,7 +82,7 @@ class Tab:
         message: dict[str, Any] = {"id": self._last, "method": method, "params": params}
         if self._session:
             message["sessionId"] = self._session
-        os.write(self._commands, json.dumps(message).encode() + b"\0")
+        self._commands.write(json.dumps(message).encode() + b"\0")
         while (answer := self._receive()).get("id") != self._last:
             self.events.append(answer)
         if "error" in answer:
@@ -58,7 +92,7 @@ class Tab:
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
-            if not (more := self._answers.read1(1 << 20)):  # type: ignore[attr-defined]
+            if not (more := self._answers.read1(1 << 20)):
                 raise RuntimeError("the browser has gone")
             self._buffer += more
         message, _, self._buffer = self._buffer.partition(b"\0")
@@ -125,19 +159,18 @@ def chromium(binary: str) -> Iterator[Tab]:
     to_browser, from_us = os.pipe()
     to_us, from_browser = os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        # The shell puts our two ends where the browser looks for them, whatever numbers they have here.
-        command = f'exec "$@" 3<&{to_browser} 4>&{from_browser}'
+        command = [binary, *FLAGS, f"--user-data-dir={profile}"]
         browser = subprocess.Popen(
-            ["sh", "-c", command, "sh", binary, *FLAGS, f"--user-data-dir={profile}"],
+            [sys.executable, "-c", LAUNCH, str(to_browser), str(from_browser), *command],
             pass_fds=(to_browser, from_browser),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         os.close(to_browser)
         os.close(from_browser)
-        try:
-            yield Tab(from_us, to_us)
-        finally:
-            browser.terminate()
-            browser.wait(20)
-            os.close(from_us)
+        with os.fdopen(from_us, "wb", buffering=0) as commands, os.fdopen(to_us, "rb") as answers:
+            try:
+                yield Tab(commands, answers)
+            finally:
+                browser.terminate()
+                browser.wait(20)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -50,6 +50,11 @@ class Effort:
     """Of the comparison with a plain autoencoder."""
     seconds: float = 1.0
     """Time spent on timing the encoder, each way."""
+
+    @classmethod
+    def tiny(cls) -> Self:
+        """Seconds, for tests and quick looks: probe and smoothness come out too low."""
+        return cls(EvaluateConfig.tiny(), HolesConfig(pairs=8, pool=200), 0.01)
 
 
 def gather(run: Path, data: Path, effort: Effort) -> Material:
@@ -138,14 +143,13 @@ def rank_dimensions(quality: dict[str, Any], sigma: NDArray[np.floating[Any]]) -
 
 
 def training_totals(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Seconds and frames over all phases; 0 where nothing was recorded."""
-    by_phase = {row.get("phase", ""): row for row in rows}
+    """Time and frames over all phases; 0 where nothing was recorded."""
+    frames: dict[str, int] = {}
+    for row in rows:
+        phase = row.get("phase", "")
+        frames[phase] = max(frames.get(phase, 0), int(row.get("frames", 0)))
     seconds = max((float(row.get("seconds", 0.0)) for row in rows), default=0.0)
-    return {
-        "seconds": seconds,
-        "minutes": seconds / 60.0,
-        "frames": sum(int(row.get("frames", 0)) for row in by_phase.values()),
-    }
+    return {"seconds": seconds, "minutes": seconds / 60.0, "frames": sum(frames.values())}
 
 
 def recorded_speed(rows: Sequence[dict[str, Any]], data: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def point(figures: Any, pointer: str) -> Any:
     return figures
 
 
-def number(figures: Mapping[str, Any], pointer: str, form: str = ".3g") -> Markup:
+def number(figures: Mapping[str, Any], pointer: str, form: str = ".3f") -> Markup:
     """A number of figures.json as a <data> element, "n/a" where it is missing or not finite.
 
     Args:
