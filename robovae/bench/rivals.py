@@ -80,7 +80,7 @@ def plain(store: EpisodeStore, centre: Tensor, clock: Clock) -> float:
         nats = kl(belief, Gaussian.standard(belief.mu)).sum(1).mean()
         loss = nats - optimal_log_likelihood(images, decoded)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 500.0)
         optimizer.step()
         if clock.tick(len(frames), reconstruct):

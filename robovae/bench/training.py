@@ -141,7 +141,7 @@ def _ours(store: EpisodeStore, held_out: EpisodeStore, centre: Tensor, clock: Cl
             with hw.autocast():
                 loss, numbers = phase.loss(phase.objective, step)
             optimizer.zero_grad(set_to_none=True)
-            loss.total.backward()  # type: ignore[no-untyped-call]
+            loss.total.backward()
             nn.utils.clip_grad_norm_(trained, phase.clip)
             optimizer.step()
             if clock.tick(len(numbers), reconstruct):

@@ -107,7 +107,7 @@ class Probe:
             rows = torch.randint(len(x), (config.batch,), generator=generator)
             loss = functional.mse_loss(self._net(x[rows]), y[rows])
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             schedule.step()
 

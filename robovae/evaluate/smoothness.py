@@ -82,7 +82,7 @@ def _fit(model: _Predictor, z: Tensor, action: Tensor, mask: Tensor, config: Smo
         rows = torch.randint(len(z), (config.batch,), generator=generator)
         loss = _error(model(z[rows], action[rows]), z[rows], mask[rows])
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
 
 

@@ -145,7 +145,7 @@ class Trainer:
             loss, numbers = phase.loss(objective, progress.step)
         self._check(loss, numbers, phase)
         optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()  # type: ignore[no-untyped-call]
+        loss.total.backward()
         nn.utils.clip_grad_norm_(trained, phase.clip)
         optimizer.step()
         progress.step += 1
