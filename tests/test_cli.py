@@ -199,6 +199,10 @@ def test_what_the_user_can_mend_is_one_line(fail_with, error, code, line):
     assert fail_with(error) == (code, "", line)
 
 
+def test_a_directory_that_cannot_be_made_is_one_line(capsys, dataset):
+    assert "/proc/nowhere" in refuse(capsys, "train", dataset, "--out", "/proc/nowhere/run")
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError("ours"), OSError(errno.EBADF, "ours")])
 def test_our_own_bugs_keep_their_traceback(fail_with, error):
     with pytest.raises(type(error), match="ours"):

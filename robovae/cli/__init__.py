@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 USER_ERRNOS = frozenset(
     {
+        errno.ENOENT,
         errno.ENOSPC,
         errno.EDQUOT,
         errno.EACCES,
