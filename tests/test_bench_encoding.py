@@ -44,6 +44,9 @@ def test_a_run_is_timed_at_its_own_size_and_threads_are_put_back(tmp_path: Path)
     before = torch.get_num_threads()
     found = run(tmp_path / "run", QUICK)
     assert found["frame"] == [32, 48, 3]
+    assert {row["encoder"] for row in found["rows"]} == {"robovae", "World Models"}, (
+        "32 is too small unpadded"
+    )
     assert torch.get_num_threads() == before
 
 

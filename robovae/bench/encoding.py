@@ -33,6 +33,8 @@ PACKAGES = ("onnx", "onnxruntime")
 TARGET_RATIO = 0.45 / 0.66
 """Milliseconds of ours in ONNX Runtime over World Models', padded: 0.45 where theirs takes 0.66."""
 OURS, PADDED, UNPADDED = "robovae", "World Models", "World Models unpadded"
+UNPADDED_LEAST = 46
+"""Pixels along a side below which nothing is left after four convolutions without padding."""
 
 Frame = NDArray[np.uint8]
 Call = Callable[[], object]
@@ -120,11 +122,7 @@ def run(
     vae = _model(source, config)
     height, width, _ = vae.frame_shape
     frame = np.random.default_rng(config.seed).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
-    encoders = {
-        OURS: OurEncoder(vae).eval(),
-        PADDED: WorldModelsEncoder((height, width), padding=1).eval(),
-        UNPADDED: WorldModelsEncoder((height, width), padding=0).eval(),
-    }
+    encoders = _encoders(vae)
     with _one_thread(), tempfile.TemporaryDirectory() as folder:
         calls: dict[tuple[str, str], Call] = {}
         for name, encoder in encoders.items():
@@ -168,6 +166,16 @@ def _model(source: Path | ModelConfig | None, config: EncodingConfig) -> VAE:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return VAE(source or ModelConfig(), (*config.size, 3)).eval()
+
+
+def _encoders(vae: VAE) -> dict[str, nn.Module]:
+    """Ours and World Models', for the frames of `vae`; unpadded only where the frame is large enough."""
+    height, width, _ = vae.frame_shape
+    encoders: dict[str, nn.Module] = {OURS: OurEncoder(vae)}
+    encoders[PADDED] = WorldModelsEncoder((height, width), padding=1)
+    if min(height, width) >= UNPADDED_LEAST:
+        encoders[UNPADDED] = WorldModelsEncoder((height, width), padding=0)
+    return {name: encoder.eval() for name, encoder in encoders.items()}
 
 
 @contextlib.contextmanager
