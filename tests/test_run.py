@@ -284,6 +284,11 @@ def test_a_stage_runs_again_for_another_config_another_input_or_a_lost_artefact(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a.old-1", "a.old-2"]
 
 
+def test_a_stage_that_counts_its_own_seconds_is_believed(tmp_path):
+    record = run_stage(stage(tmp_path / "a", run=lambda: {"seconds": 50.0}), lambda event: None)
+    assert record["seconds"] == 50.0
+
+
 def test_json_is_whole_or_absent(tmp_path, monkeypatch):
     path = write_json(tmp_path / "deep" / "a.json", {"a": 1})
 

@@ -85,6 +85,8 @@ def run_stage(stage: Stage, on_stage: OnStage) -> dict[str, Any]:
     }
     write_json(stage.record, record)
     record |= {"result": _timed(stage, record), "state": "finished"}
+    # A stage that counts for itself also knows of attempts that were killed.
+    record["seconds"] = max(record["seconds"], float(record["result"].get("seconds", 0.0)))
     write_json(stage.record, record)
     on_stage(StageEvent(stage.name, "done", f"{stage.artefact} in {record['seconds']:.0f} s"))
     return record
