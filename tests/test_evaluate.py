@@ -246,6 +246,15 @@ def test_an_unlimited_hinge_is_a_point_of_the_circle_and_all_else_a_value(tmp_pa
     assert stuck.skipped == STILL
 
 
+def test_a_limited_hinge_whose_ends_nearly_meet_is_a_point_of_the_circle_too(tmp_path: Path) -> None:
+    qpos = moving(2)
+    wide, narrow = joint("hinge", 0, limited=True), joint("hinge", 1, limited=True)
+    wide["range"], narrow["range"] = [-3.0, 3.0], [-2.3, 2.3]
+    round_about, straight = joint_targets(store_with(tmp_path, [wide, narrow], qpos, moving(2), {}))
+    np.testing.assert_allclose(round_about.values, np.stack([np.cos(qpos[:, 0]), np.sin(qpos[:, 0])], 1))
+    np.testing.assert_array_equal(straight.values, qpos[:, 1:2])
+
+
 def test_travel_that_no_camera_shows_is_left_out_with_the_reason(tmp_path: Path) -> None:
     qpos = moving(9)
     joints = [joint("free", 0, "root"), joint("slide", 7, "x"), joint("slide", 8, "z")]

@@ -44,7 +44,7 @@ class Target:
     kind: str
     """Type of the joint: hinge, slide, ball, free."""
     values: Doubles | None
-    """An unlimited hinge is the point (cos, sin) of the circle; a limited one or a slide is its value."""
+    """A hinge of more than 270 degrees is the point (cos, sin) of the circle; all else is its value."""
     skipped: str | None = None
 
 
@@ -70,7 +70,7 @@ def _target(name: str, joint: Mapping[str, Any], qpos: Doubles, state: Doubles |
         values = qpos[:, 2:7] if state is not None else qpos[:, :7]
     elif kind == "ball":
         values = qpos[:, :4]
-    elif kind == "hinge" and not joint["limited"]:
+    elif kind == "hinge" and _goes_round(joint):
         values = np.stack([np.cos(qpos[:, 0]), np.sin(qpos[:, 0])], axis=1)
     else:
         values = qpos[:, :1]
@@ -79,6 +79,12 @@ def _target(name: str, joint: Mapping[str, Any], qpos: Doubles, state: Doubles |
     if float(values.std(axis=0).max()) < 1e-6:
         return Target(name, kind, None, STILL)
     return Target(name, kind, values)
+
+
+def _goes_round(joint: Mapping[str, Any]) -> bool:
+    """Whether both ends of a hinge look nearly alike: the elbow of Reacher lacks 16 degrees to a circle."""
+    low, high = joint["range"] or (0.0, 0.0)
+    return not joint["limited"] or high - low > 1.5 * np.pi
 
 
 def _holds(state: Doubles, values: Doubles) -> bool:
@@ -144,7 +150,7 @@ def probe_table(
     Returns:
         A row a joint: name, kind, r2 with its 95 % interval by episode (low, high); or name, kind, skipped.
         r2 is 1 - squared error / variation about the mean, over all columns of the joint together, so that
-        an unlimited hinge is scored as a point of the circle.
+        a hinge of more than 270 degrees is scored as a point of the circle.
     """
     pairs = [(a, b) for a, b in zip(targets, held_out, strict=True) if a.values is not None]
     read: dict[str, Doubles] = {}
