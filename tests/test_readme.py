@@ -53,7 +53,10 @@ def test_commands_exist() -> None:
     assert {"collect", "train"} <= commands
     for command in sorted(commands):
         done = subprocess.run(
-            [sys.executable, "-m", "robovae", *command.split(), "--help"], capture_output=True, text=True, cwd=ROOT
+            [sys.executable, "-m", "robovae", *command.split(), "--help"],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
         )
         assert done.returncode == 0, f"robovae {command} --help: {done.stderr}"
 
