@@ -74,7 +74,7 @@ def run_stage(stage: Stage, on_stage: OnStage) -> dict[str, Any]:
         message = f"{stage.artefact} was made with another config or other data; it is kept as {aside}"
         on_stage(StageEvent(stage.name, "aside", message))
     on_stage(StageEvent(stage.name, "resume" if resumes else "start", str(stage.artefact)))
-    record = {
+    record: dict[str, Any] = {
         "stage": stage.name,
         "key": stage.key,
         "base": stage.base,
@@ -84,9 +84,10 @@ def run_stage(stage: Stage, on_stage: OnStage) -> dict[str, Any]:
         "seconds": float(old.get("seconds", 0.0)) if resumes else 0.0,
     }
     write_json(stage.record, record)
-    record |= {"result": _timed(stage, record), "state": "finished"}
+    result = _timed(stage, record)
     # A stage that counts for itself also knows of attempts that were killed.
-    record["seconds"] = max(record["seconds"], float(record["result"].get("seconds", 0.0)))
+    seconds = max(record["seconds"], float(result.get("seconds", 0.0)))
+    record |= {"result": result, "seconds": seconds, "state": "finished"}
     write_json(stage.record, record)
     on_stage(StageEvent(stage.name, "done", f"{stage.artefact} in {record['seconds']:.0f} s"))
     return record
