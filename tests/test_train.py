@@ -293,6 +293,13 @@ def test_other_frame_sizes_train(tmp_path: Path, shape: tuple[int, int]) -> None
     assert EpisodeStore(tmp_path / "data").frame_shape == load_model(tmp_path / "run").facts.frame_shape
 
 
+def test_training_gives_the_processor_back_as_it_was(data: Path, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    train(data, tmp_path / "run", replace(TINY, local_steps=2, global_steps=2, allow_collapse=True))
+    assert float(torch.tensor([1e-40]) * 1.0) > 0.0, "denormal numbers are still flushed"
+    assert torch.get_num_threads() == threads
+
+
 def test_schedules() -> None:
     assert ramp(0, 100, 0.5) == pytest.approx(0.02)
     assert ramp(49, 100, 0.5) == ramp(99, 100, 0.5) == ramp(0, 100, 0.0) == 1.0

@@ -52,7 +52,7 @@ def hardware(config: TrainConfig) -> Iterator[Hardware]:
         kind = "cuda" if torch.cuda.is_available() else "cpu"
     if kind.startswith("cuda") and not torch.cuda.is_available():
         raise TrainError("device: expected a CUDA device, received none; use device cpu")
-    before = torch.get_num_threads()
+    before, flushed = torch.get_num_threads(), _flushes_denormals()
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if kind == "cpu":
         torch.set_num_threads(config.threads or max(1, len(os.sched_getaffinity(0)) // world))
@@ -69,6 +69,11 @@ def hardware(config: TrainConfig) -> Iterator[Hardware]:
         if world > 1:
             dist.destroy_process_group()
         torch.set_num_threads(before)
+        torch.set_flush_denormal(flushed)  # the processor's state is the caller's
+
+
+def _flushes_denormals() -> bool:
+    return float(torch.tensor([1e-40]) * 1.0) == 0.0
 
 
 def _use_bf16(precision: str, kind: str) -> bool:
