@@ -15,7 +15,7 @@ from robovae.run.directory import RunModel
 from robovae.train.config import TrainConfig
 from robovae.train.data import Sequences, grid_source
 from robovae.train.device import Hardware
-from robovae.train.objectives import GlobalObjective, LocalObjective, Loss, ramp
+from robovae.train.objectives import GlobalObjective, LocalObjective, Loss, deterministic_misfit, ramp
 from robovae.vae import MIN_PIXEL_STD
 
 Metrics = dict[str, Any]
@@ -202,7 +202,7 @@ class GlobalPhase:
             belief = vae.encode_global(self._judged_grid.mu)
             if vae.config.deterministic:
                 local_nats = (
-                    -vae.predict_grid(belief.mu).log_prob(self._judged_grid.mu).flatten(1).sum(1)[here]
+                    deterministic_misfit(vae, belief.mu, self._judged_grid.mu).flatten(1).sum(1)[here]
                 )
                 return {
                     "ev": self._ev,
