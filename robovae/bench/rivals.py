@@ -130,7 +130,11 @@ def pythae(store: EpisodeStore, centre: Tensor, clock: Clock) -> float:
     flops = count_flops(lambda: reconstruct(torch.rand(1, *centre.shape)))
     sample = to_tensor(store.frames(np.linspace(0, store.num_frames - 1, 8192).astype(np.int64)))
     model = VAE(VAEConfig(input_dim=(3, 64, 64), latent_dim=32), Encoder(), Decoder())
-    with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(io.StringIO()):
+    with (
+        tempfile.TemporaryDirectory() as place,
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         settings = BaseTrainerConfig(
             output_dir=place,
             num_epochs=10_000,

@@ -77,7 +77,7 @@ def run(data: Path, config: TrainingConfig | None = None, on_event: OnEvent | No
         row["share_of_peak"] = row["gflops"] / peak[precision]
     return {
         "rows": rows,
-        "peak_gflops": peak,
+        "peak": peak,
         "config": vars(config),
         "machine": machine(),
         "versions": versions(),
