@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from robovae.bench import rendering
+from robovae.bench import rendering, turns
 from robovae.bench.rendering import BARE, FAST, FULL, GYMNASIUM, RenderingCase, RenderingConfig, run
 from robovae.errors import RobovaeError
 from tests.toy_env import make_toy
@@ -57,9 +57,9 @@ def test_rows_compare_round_by_round():
 
 def test_gymnasium_keeps_mesas_own_threads(monkeypatch):
     monkeypatch.setenv("LP_NUM_THREADS", "0")
-    with rendering._environment({}):
+    with turns._environment({}):
         assert "LP_NUM_THREADS" not in os.environ
-    with rendering._environment(rendering.OURS):
+    with turns._environment(rendering.OURS):
         assert os.environ["LP_NUM_THREADS"] == "0"
     assert os.environ["LP_NUM_THREADS"] == "0"
 

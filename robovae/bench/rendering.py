@@ -5,28 +5,27 @@ be measured with the settings its users have. The processes take turns, A B C D 
 """
 
 import contextlib
-import multiprocessing
 import os
 import platform
 import statistics
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
 import gymnasium as gym
 
+from robovae.bench.turns import MakeEnv, Turn, measured_process, serve_turns
 from robovae.errors import RobovaeError
 
-MakeEnv = Callable[[], gym.Env[Any, Any]]
 Say = Callable[[str], None]
 
 GYMNASIUM, FULL, FAST, BARE = "gymnasium", "full", "fast", "bare"
 """The ways: step and `env.render()`; step a Camera of full or of fast quality; draw fast without stepping."""
 OURS = {"LP_NUM_THREADS": "0"}
 """What `robovae_envs` asks of Mesa, and Gymnasium does not."""
-START_TIMEOUT = 120.0
 
 
 @dataclass(frozen=True)
@@ -111,70 +110,21 @@ def _row(name: str, way: str, rates: list[float], baseline: list[float]) -> dict
     }
 
 
-@contextlib.contextmanager
-def _turns(way: str, make: MakeEnv, name: str) -> Iterator[Callable[[float], float]]:
-    """A process that draws in one way; yields the function that gives it a turn of so many seconds."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(way, make, theirs), daemon=True)
-    with _environment({} if way == GYMNASIUM else OURS):
-        process.start()
-    theirs.close()
-    try:
-        _receive(ours, START_TIMEOUT, f"{name} ({way})")
-
-        def turn(seconds: float) -> float:
-            ours.send(seconds)
-            return float(_receive(ours, START_TIMEOUT + 10 * seconds, f"{name} ({way})"))
-
-        yield turn
-    finally:
-        ours.close()
-        process.join(5.0)
-        process.kill()
+def _turns(way: str, make: MakeEnv, name: str) -> AbstractContextManager[Turn]:
+    """A process that draws in one way; gives the function that gives it a turn of so many seconds."""
+    variables = {} if way == GYMNASIUM else OURS
+    return measured_process(partial(_serve, way), make, 1, f"{name} ({way})", variables)
 
 
-@contextlib.contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """What a new process is to inherit: Mesa's own defaults, except for `variables`."""
-    before = {name: os.environ.pop(name, None) for name in OURS}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
-
-
-def _receive(connection: Connection, seconds: float, who: str) -> Any:
-    """The next message; an error in the other process, its death or its silence become a RobovaeError."""
-    try:
-        if not connection.poll(seconds):
-            raise RobovaeError(f"{who} drew nothing for {seconds:.0f} s; try MUJOCO_GL=osmesa")
-        answer = connection.recv()
-    except EOFError as error:
-        raise RobovaeError(f"{who} died while drawing; try MUJOCO_GL=osmesa, or robovae doctor") from error
-    if isinstance(answer, str):
-        raise RobovaeError(f"{who} cannot be measured: {answer}")
-    return answer
-
-
-def _serve(way: str, make: MakeEnv, connection: Connection) -> None:
+def _serve(way: str, make: MakeEnv, frames: int, connection: Connection) -> None:
     """In the other process: make the environment, then draw for as long as each message says."""
-    try:
+
+    def begin() -> tuple[Callable[[], object], int]:
         env = make()
         env.reset(seed=0)
-        draw = _drawer(env, way)
-        draw()
-    except Exception as error:
-        connection.send(f"{type(error).__name__}: {error}")
-        return
-    connection.send(True)
-    with contextlib.suppress(EOFError):
-        while True:
-            connection.send(_rate(draw, connection.recv()))
+        return _drawer(env, way), frames
+
+    serve_turns(begin, connection)
 
 
 def _drawer(env: gym.Env[Any, Any], way: str) -> Callable[[], object]:
@@ -196,12 +146,3 @@ def _drawer(env: gym.Env[Any, Any], way: str) -> Callable[[], object]:
             env.render()
 
     return step
-
-
-def _rate(draw: Callable[[], object], seconds: float) -> float:
-    """Frames/s over at least `seconds`."""
-    begin, count = time.perf_counter(), 0
-    while time.perf_counter() - begin < seconds:
-        draw()
-        count += 1
-    return count / (time.perf_counter() - begin)
