@@ -49,7 +49,7 @@ class ModelConfig:
     """Feature maps at a quarter of the frame's size, in the decoder, which runs off the robot."""
     depth: int = 1
     """Residual blocks at each size of the encoder; the decoder has one more at an eighth."""
-    global_channels: int = 32
+    global_channels: int = 16
     """Feature maps over the grid on the way to the belief."""
     hidden: int = 512
     """Width of the dense layers between grid and belief."""

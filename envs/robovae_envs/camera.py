@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robovae_envs.errors import EnvError
-from robovae_envs.renderer import Renderer
+from robovae_envs.renderer import Edit, Renderer
 from robovae_envs.simulator import mujoco
 from robovae_envs.spec import RenderSpec
 from robovae_envs.starts import SpreadStart
@@ -67,12 +67,12 @@ class Camera(gym.Wrapper[Observation, Any, Any, Any], gym.utils.RecordConstructo
         state, reward, terminated, truncated, info = self.env.step(action)
         return self._observe(state), reward, terminated, truncated, self._inform(info)
 
-    def frame(self) -> NDArray[np.uint8]:
-        """The frame of the present state: (H, W, 3), C-contiguous, fresh memory."""
+    def frame(self, edit: Edit | None = None) -> NDArray[np.uint8]:
+        """The frame (H, W, 3) of the present state, in fresh memory; `edit` changes MuJoCo's scene."""
         if not self._is_mujoco:
             return _resized(self.env.render(), self.render_spec)
         base: Any = self.env.unwrapped
-        return self._ready_renderer().render(base.data)
+        return self._ready_renderer().render(base.data, edit)
 
     def frames_of(self, qpos: NDArray[np.float64], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """Frames of other positions of a MuJoCo model; the environment itself stays as it is.

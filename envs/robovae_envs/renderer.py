@@ -5,7 +5,7 @@ import importlib
 import os
 import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cv2
@@ -16,6 +16,10 @@ from robovae_envs import gl
 from robovae_envs.errors import EnvError
 from robovae_envs.simulator import mujoco
 from robovae_envs.spec import RenderSpec
+
+Edit = Callable[[Any], None]
+"""Changes the abstract scene (mjvScene: geoms, lights, camera) of one frame before it is drawn. The next
+frame's scene is made anew from the model."""
 
 
 class Renderer:
@@ -50,8 +54,8 @@ class Renderer:
         self.scene = _make_scene(model, spec)
         self._finalizer = weakref.finalize(self, _free, self._window, self._context)
 
-    def render(self, data: Any) -> NDArray[np.uint8]:
-        """Draw the `qpos` in `data`.
+    def render(self, data: Any, edit: Edit | None = None) -> NDArray[np.uint8]:
+        """Draw the `qpos` in `data`, after `edit` of the scene.
 
         Returns:
             (height, width, 3) RGB, C-contiguous, in memory of its own.
@@ -62,7 +66,7 @@ class Renderer:
             self._scene_data.mocap_pos[:] = data.mocap_pos
             self._scene_data.mocap_quat[:] = data.mocap_quat
         with self._window.as_current():
-            self._draw(frame)
+            self._draw(frame, edit)
         return frame
 
     def render_positions(self, qpos: NDArray[np.float64], out: NDArray[np.uint8]) -> None:
@@ -75,11 +79,13 @@ class Renderer:
                 self._scene_data.qpos[:] = position
                 self._draw(frame)
 
-    def _draw(self, out: NDArray[np.uint8]) -> None:
+    def _draw(self, out: NDArray[np.uint8], edit: Edit | None = None) -> None:
         self._place()
         mujoco.mjv_updateScene(
             self.model, self._scene_data, self._option, self._perturb, self._camera, _ALL, self.scene
         )
+        if edit is not None:
+            edit(self.scene)
         mujoco.mjr_render(self._rect, self.scene, self._context)
         mujoco.mjr_readPixels(self._pixels, None, self._rect, self._context)
         out[...] = self._averaged()[::-1]  # OpenGL's first row is the bottom one

@@ -23,6 +23,7 @@ from robovae.run.directory import RunFacts, build_model
 from robovae.train.config import TrainConfig
 from robovae.train.data import mean_frame
 from robovae.train.device import hardware
+from robovae.train.muon import Muon
 from robovae.train.objectives import learning_rate
 from robovae.train.phases import LocalPhase
 
@@ -127,7 +128,7 @@ def _ours(store: EpisodeStore, held_out: EpisodeStore, centre: Tensor, clock: Cl
         model.vae.mean_frame.copy_(centre)
         phase = LocalPhase(model, store, held_out, config, hw)
         trained = [p for p in phase.objective.parameters() if p.requires_grad]
-        optimizer = torch.optim.Adam(trained, lr=phase.peak_lr, betas=(0.9, 0.99))
+        optimizer = Muon(trained, phase.peak_lr, hw.matrix_dtype)
 
         def reconstruct(images: Tensor) -> Tensor:
             with hw.autocast():

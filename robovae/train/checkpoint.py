@@ -46,7 +46,7 @@ def save_checkpoint(
         key: digest of config and data; a checkpoint of another is refused.
         progress: where the run stands.
         model: its weights.
-        optimizer: Adam's moments.
+        optimizer: its momenta.
         best: the best weights of the phase so far, by name.
     """
     tensors = model_tensors(model) | {f"best.{name}": tensor for name, tensor in best.items()}

@@ -28,19 +28,19 @@ class TrainConfig:
     """Decides the first weights, every batch and every draw of noise."""
     validation: float = 0.05
     """Share of the training episodes that is held out for early stopping and the progress figures."""
-    local_steps: int = 3000
+    local_steps: int = 2500
     """Updates of the local phase."""
     local_batch: int = 64
     """Frames in one update of the local phase."""
-    local_lr: float = 4e-3
+    local_lr: float = 8e-3
     """Peak learning rate of the local phase; linear warm-up, then cosine."""
-    global_steps: int = 5000
+    global_steps: int = 3000
     """Updates of the global phase."""
     global_batch: int = 32
     """Windows in one update of the global phase."""
     window: int = 16
     """Consecutive frames in a window."""
-    global_lr: float = 2e-3
+    global_lr: float = 8e-3
     """Peak learning rate of the global phase."""
     beta: float = 1.0
     """Weight of the local KL in the local phase; 1 is the bound itself."""

@@ -27,6 +27,11 @@ class Hardware:
         """Convolutions and matrix products in bf16, where this run uses it."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
 
+    @property
+    def matrix_dtype(self) -> torch.dtype:
+        """What matrices are multiplied in."""
+        return torch.bfloat16 if self.bf16 else torch.float32
+
     def share(self, tensor: torch.Tensor) -> None:
         """Overwrite a tensor in every process with that of the first."""
         if self.world > 1:

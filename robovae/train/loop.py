@@ -17,6 +17,7 @@ from robovae.train.checkpoint import Progress, Tensors, load_checkpoint, restore
 from robovae.train.config import TrainConfig, TrainError
 from robovae.train.device import Hardware
 from robovae.train.journal import Journal
+from robovae.train.muon import Muon
 from robovae.train.objectives import Loss, learning_rate
 from robovae.train.phases import GlobalPhase, LocalPhase, Metrics, Phase
 
@@ -91,7 +92,7 @@ class Trainer:
 
     def _fit_phase(self, phase: Phase, tensors: Tensors | None) -> None:
         trained = [p for p in phase.objective.parameters() if p.requires_grad]
-        optimizer = torch.optim.Adam(trained, lr=phase.peak_lr, betas=(0.9, 0.99))
+        optimizer = Muon(trained, phase.peak_lr, self.hw.matrix_dtype)
         if tensors:
             self.best = restore(tensors, self._checkpoint, self.model, optimizer)
         kind = "resume" if tensors else "start"

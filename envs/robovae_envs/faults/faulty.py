@@ -1,0 +1,155 @@
+"""Faulty: an environment whose camera fails at a given step."""
+
+from typing import Any, SupportsFloat
+
+import gymnasium as gym
+import numpy as np
+
+from robovae_envs.camera import Camera, Observation, is_mujoco
+from robovae_envs.faults.registry import Fault, FaultError, find_fault
+from robovae_envs.faults.scenery import Scenery
+from robovae_envs.faults.streams import STREAMS, Frame, Stream
+from robovae_envs.spec import RenderSpec
+
+IDLE_AT_FIRST = frozenset({"dead_rows"})
+"""Sensor faults that may leave their first frame as it is: a stuck row shows only when the scene moves."""
+
+
+class Faulty(gym.Wrapper[Observation, Any, Observation, Any], gym.utils.RecordConstructorArgs):
+    """Delivers a camera's frames through a fault; all else of the environment stays as it is, to the bit.
+
+    The fault is active on steps `onset <= t < onset + duration`, where the reset's frame is step 0; a freeze
+    lasts no longer than its severity says. `info["fault"]` tells whether it is active at this step, also at
+    severity 0, which runs the same code and delivers the camera's own frames. What an episode draws (places,
+    colours, signs, noise) depends on `seed` and on the reset's seed, or the count of resets since the last
+    seeded one: severities differ by their amount only, and a faulted episode has its clean twin's states.
+
+    Args:
+        env: the camera that fails.
+        fault: a name in `FAULTS`.
+        severity: 0 (nominal) to 5.
+        onset: first step of the fault.
+        duration: steps that it lasts; to the end of the episode if None.
+        seed: of the fault's own random generator.
+
+    Raises:
+        FaultError: no such fault or severity, a value out of range, or a rendered fault on an environment
+            that is not MuJoCo's; at `reset` or `step`: the fault changes no pixel of its first frame.
+    """
+
+    def __init__(
+        self,
+        env: Camera,
+        fault: str,
+        severity: int,
+        *,
+        onset: int = 0,
+        duration: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        gym.utils.RecordConstructorArgs.__init__(
+            self, fault=fault, severity=severity, onset=onset, duration=duration, seed=seed
+        )
+        gym.Wrapper.__init__(self, env)
+        self.fault = find_fault(fault)
+        self.severity = severity
+        self._amount = self.fault.amount(severity)
+        _check(env, self.fault, onset=(onset, 0), seed=(seed, 0), duration=(duration, 1))
+        self._camera = env
+        self._onset, self._end = onset, onset + _lasting(self.fault, self._amount, duration)
+        self._seed, self._episode = seed, (0, 0)
+        self._scenery = Scenery(env, self.fault, self._amount)
+        self._step, self._has_shown = 0, severity == 0 or fault in IDLE_AT_FIRST
+        self._stream: Stream | None = None
+        self._delivered: Frame | None = None
+
+    @property
+    def render_spec(self) -> RenderSpec:
+        """What the camera's frames look like when nothing fails."""
+        return self._camera.render_spec
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the fault is active at the present step."""
+        return self._onset <= self._step < self._end
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Reset the environment, draw this episode's fault and deliver the first frame."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._episode = (self._episode[0], self._episode[1] + 1) if seed is None else (seed + 1, 0)
+        rng = np.random.default_rng((self._seed, *self._episode))
+        if self.fault.kind == "rendered":
+            self._stream = self._scenery.begin(rng)
+        else:
+            self._stream = STREAMS[self.fault.name](self._amount, rng)
+        self._step = 0
+        return self._deliver(observation, info)
+
+    def step(self, action: Any) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Step the environment and deliver the frame that follows."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._step += 1
+        observation, info = self._deliver(observation, info)
+        return observation, reward, terminated, truncated, info
+
+    def frame(self) -> Frame:
+        """The last frame as it was delivered: (H, W, 3), fresh memory.
+
+        Raises:
+            FaultError: there was no `reset` yet.
+        """
+        if self._delivered is None:
+            raise FaultError("Faulty.frame: expected a reset before it, received none; call reset()")
+        return self._delivered.copy()
+
+    def describe(self) -> dict[str, Any]:
+        """What a dataset must remember of its source, as JSON-able data."""
+        return {**self._camera.describe(), "fault": {"name": self.fault.name, "severity": self.severity}}
+
+    def close(self) -> None:
+        """Free what the fault draws with, and close the camera."""
+        self._scenery.close()
+        super().close()
+
+    def _deliver(self, observation: Observation, info: dict[str, Any]) -> tuple[Observation, dict[str, Any]]:
+        assert self._stream is not None  # Gymnasium refuses a step before the reset
+        clean = observation["image"]
+        image = self._stream(clean, self.is_active)
+        if self.is_active and not self._has_shown and self.fault.kind != "timing":
+            self._check_shows(clean, image)
+        self._delivered = image.copy()
+        return {**observation, "image": image}, {**info, "fault": self.is_active}
+
+    def _check_shows(self, clean: Frame, image: Frame) -> None:
+        """Refuse a fault that changes nothing: scored, it would look like one that nothing can detect."""
+        if np.array_equal(clean, image):
+            raise FaultError(
+                f"{self.fault.name} at severity {self.severity} changes no pixel of"
+                f" {type(self.unwrapped).__name__}: expected {self.fault.needs} in view, received none;"
+                " choose another fault or camera"
+            )
+        self._has_shown = True
+
+
+def _lasting(fault: Fault, amount: float, duration: int | None) -> float:
+    """Steps that a fault lasts: a freeze's amount is a time."""
+    longest = amount if fault.name == "freeze" else np.inf
+    return min(longest, np.inf if duration is None else duration)
+
+
+def _check(env: gym.Env[Any, Any], fault: Fault, **least: tuple[int | None, int]) -> None:
+    """Refuse what cannot work. `least` gives each number and the least that it may be."""
+    if not isinstance(env, Camera):
+        raise FaultError(
+            f"Faulty: expected a Camera, received {type(env).__name__}; wrap the environment in one first"
+        )
+    if fault.kind == "rendered" and not is_mujoco(env):
+        raise FaultError(
+            f"{fault.name}: expected a MuJoCo environment, received {type(env.unwrapped).__name__};"
+            " choose a sensor or timing fault"
+        )
+    for name, (value, lowest) in least.items():
+        if value is not None and (isinstance(value, bool) or value < lowest):
+            raise FaultError(f"Faulty: expected {name} to be at least {lowest}, received {value!r}")

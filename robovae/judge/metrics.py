@@ -1,0 +1,142 @@
+"""Closed-form measures of scores and beliefs. Every score is higher = stranger; faults are the positives."""
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from robovae.judge.errors import JudgeError
+
+Doubles = NDArray[np.float64]
+
+LEVELS = (0.50, 0.68, 0.90, 0.95)
+"""Central intervals whose coverage is reported."""
+
+
+def auroc(positive: ArrayLike, negative: ArrayLike) -> float:
+    """P(a positive scores above a negative), ties counting one half (Mann & Whitney 1947).
+
+    The sum is of integers, so that identical arrays give 0.5 to the bit.
+
+    Args:
+        positive: (P,) scores of faulted frames.
+        negative: (M,) scores of the others.
+
+    Raises:
+        JudgeError: one of them is empty or holds NaN.
+    """
+    above, below = _numbers(positive, "positive"), np.sort(_numbers(negative, "negative"))
+    twice = np.searchsorted(below, above, "left") + np.searchsorted(below, above, "right")
+    return int(twice.sum()) / (2 * len(above) * len(below))
+
+
+def fpr_at_tpr(positive: ArrayLike, negative: ArrayLike, tpr: float = 0.95) -> float:
+    """Share of negatives at or above the highest threshold that `tpr` of the positives reach.
+
+    Raises:
+        JudgeError: one of them is empty or holds NaN.
+    """
+    falling = np.sort(_numbers(positive, "positive"))[::-1]
+    reached = max(1, math.ceil(tpr * len(falling) - 1e-9))
+    return float((_numbers(negative, "negative") >= falling[reached - 1]).mean())
+
+
+def tpr_at_threshold(positive: ArrayLike, threshold: float) -> float:
+    """Share of positives above a threshold.
+
+    Raises:
+        JudgeError: there are none, or one is NaN.
+    """
+    return float((_numbers(positive, "positive") > threshold).mean())
+
+
+def ranks(values: ArrayLike) -> Doubles:
+    """Ranks from 1, (N,); ties share the mean of theirs."""
+    _, place, count = np.unique(_numbers(values, "values"), return_inverse=True, return_counts=True)
+    shared: Doubles = (np.cumsum(count) - (count - 1) / 2)[place]
+    return shared
+
+
+def spearman(a: ArrayLike, b: ArrayLike) -> float | None:
+    """Correlation of ranks, ties averaged (Spearman 1904); None where one of them does not vary.
+
+    Raises:
+        JudgeError: they are empty, hold NaN, or differ in length.
+    """
+    x, y = ranks(a), ranks(b)
+    if len(x) != len(y):
+        raise JudgeError(f"spearman: expected two arrays of one length, received {len(x)} and {len(y)}")
+    x, y = x - x.mean(), y - y.mean()
+    size = math.sqrt(float(x @ x) * float(y @ y))
+    return float(x @ y) / size if size > 0 else None
+
+
+def covered(error: Doubles, sigma: Doubles, levels: Sequence[float] = LEVELS) -> Doubles:
+    """Whether central intervals of N(0, sigma^2) hold the error: (..., len(levels)) of 0 and 1.
+
+    Args:
+        error: reference less mean, any shape.
+        sigma: standard deviations, the same shape.
+        levels: probabilities of the intervals.
+    """
+    wide = np.array([NormalDist().inv_cdf((1 + level) / 2) for level in levels])
+    inside: Doubles = (np.abs(error / sigma)[..., None] <= wide).astype(np.float64)
+    return inside
+
+
+def coverage(
+    mu: Doubles, sigma: Doubles, reference: Doubles, levels: Sequence[float] = LEVELS
+) -> dict[str, float]:
+    """Share of elements whose reference lies in the central interval of N(mu, sigma^2), by level ("90")."""
+    shares = covered(reference - mu, sigma, levels).reshape(-1, len(levels)).mean(axis=0)
+    return {level_name(level): float(share) for level, share in zip(levels, shares, strict=True)}
+
+
+def level_name(level: float) -> str:
+    """The name of a level in tables: 0.9 is "90"."""
+    return f"{100 * level:g}"
+
+
+def nll_terms(error: Doubles, sigma: Doubles) -> Doubles:
+    """-log N(error; 0, sigma^2) in nats, element by element."""
+    terms: Doubles = 0.5 * np.square(error / sigma) + np.log(sigma) + 0.5 * math.log(2 * math.pi)
+    return terms
+
+
+def gaussian_nll(mu: Doubles, sigma: Doubles, reference: Doubles) -> float:
+    """Mean of -log N(reference; mu, sigma^2) over all elements, nats a dimension."""
+    return float(nll_terms(reference - mu, sigma).mean())
+
+
+def delay_statistics(delay: ArrayLike, horizon: ArrayLike) -> dict[str, Any]:
+    """How long detection takes.
+
+    Args:
+        delay: (F,) steps from onset to alarm; infinity where there was none.
+        horizon: (F,) steps from onset to the end of the episode.
+
+    Returns:
+        "median" (None where half or more go undetected) and "restricted_mean", for which undetected =
+        horizon (Royston & Parmar 2013), in steps.
+
+    Raises:
+        JudgeError: there are none, or one is NaN.
+    """
+    steps = _numbers(delay, "delay")
+    middle = float(np.sort(steps)[len(steps) // 2])
+    restricted = np.minimum(steps, _numbers(horizon, "horizon"))
+    return {
+        "median": float(np.median(steps)) if math.isfinite(middle) else None,
+        "restricted_mean": float(restricted.mean()),
+    }
+
+
+def _numbers(values: ArrayLike, name: str) -> Doubles:
+    array = np.asarray(values, np.float64).ravel()
+    if not array.size or np.isnan(array).any():
+        what = "NaN" if array.size else "none"
+        raise JudgeError(f"{name}: expected at least one number, received {what}; mend what computed them")
+    return array
