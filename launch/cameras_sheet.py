@@ -72,7 +72,8 @@ def main(
     """
     rows = [labelled_row(name, random_frames(name, size, count, seed), zoom) for name in only or POSES]
     out.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(out), cv2.cvtColor(np.concatenate(rows), cv2.COLOR_RGB2BGR)):
+    sheet = cv2.cvtColor(np.concatenate(rows), cv2.COLOR_RGB2BGR)
+    if not cv2.imwrite(str(out), sheet, (cv2.IMWRITE_PNG_COMPRESSION, 9)):
         raise SystemExit(f"{out}: could not be written")
 
 

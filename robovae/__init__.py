@@ -11,25 +11,38 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from robovae.belief import Belief as Belief
     from robovae.belief import Perceiver as Perceiver
+    from robovae.monitor import Verdict as Verdict
+    from robovae.uncertainty import FrameMonitor as FrameMonitor
+    from robovae.uncertainty import NotCalibratedError as NotCalibratedError
 
     load = Perceiver.load
+    load_monitor = FrameMonitor.load
 
 try:
     __version__ = version("robovae")
 except PackageNotFoundError:  # a bare checkout on sys.path, never installed
     __version__ = "0.0.0+checkout"
 
-_LAZY = {"Belief": "robovae.belief", "Perceiver": "robovae.belief"}
+_LAZY = {
+    "Belief": "robovae.belief",
+    "Perceiver": "robovae.belief",
+    "Verdict": "robovae.monitor",
+    "FrameMonitor": "robovae.uncertainty",
+    "NotCalibratedError": "robovae.uncertainty",
+}
 """Where public names come from; only the first use imports torch, which takes seconds."""
+
+_LOADERS = {"load": "Perceiver", "load_monitor": "FrameMonitor"}
+"""Functions that read a run directory, and the classes they give."""
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load":
-        return __getattr__("Perceiver").load
+    if name in _LOADERS:
+        return __getattr__(_LOADERS[name]).load
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY, "load"])
+    return sorted([*globals(), *_LAZY, *_LOADERS])

@@ -5,6 +5,7 @@ Numpy in, numpy out; torch stays inside.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +18,7 @@ from torch import Tensor
 from robovae.errors import RobovaeError
 from robovae.frames import FrameError, check_frames, to_frames, to_tensor
 from robovae.run.directory import RunModel, load_model
+from robovae.uncertainty.model import FILE, Uncertainty, load_uncertainty
 from robovae.vae import VAE
 
 Frames = NDArray[np.uint8]
@@ -92,24 +94,41 @@ class Perceiver:
     Args:
         model: what `load_model` read or `build_model` made.
         device: where it computes, as torch names it.
+        uncertainty: the model's calibration: with it sigma is the total width, and a frame that says
+            nothing gives mu 0 and sigma 1; without it, sigma is what the encoder emits.
     """
 
-    def __init__(self, model: RunModel, device: str = "cpu") -> None:
+    def __init__(self, model: RunModel, device: str = "cpu", uncertainty: Uncertainty | None = None) -> None:
         self.model = model
         self.device = torch.device(device)
         self._vae = model.vae.to(self.device).eval()
+        self._uncertainty = None if uncertainty is None else uncertainty.to(self.device).eval()
 
     @classmethod
-    def load(cls, run: str | PathLike[str], device: str = "cpu") -> Self:
+    def load(cls, run: str | PathLike[str], device: str = "cpu", *, calibrated: bool | None = None) -> Self:
         """Read a run directory.
+
+        Args:
+            run: the directory.
+            device: where to compute, as torch names it.
+            calibrated: True demands a calibration, False leaves it aside; None takes it where there is one.
 
         Raises:
             RunError: it has no model, or one that cannot be read.
+            NotCalibratedError: it has no calibration though one is demanded, or one of other weights.
         """
-        return cls(load_model(Path(run)), device)
+        path = Path(run)
+        model = load_model(path)
+        wanted = (path / FILE).is_file() if calibrated is None else calibrated
+        return cls(model, device, load_uncertainty(path, model.vae) if wanted else None)
 
     def __repr__(self) -> str:
         return f"Perceiver({self.env_id}, frames {self.frame_shape} -> {self.latent_dim} latents)"
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether sigma covers what corruption and novelty take away."""
+        return self._uncertainty is not None
 
     @property
     def frame_shape(self) -> tuple[int, int, int]:
@@ -140,7 +159,8 @@ class Perceiver:
         Raises:
             FrameError: frames of another shape or dtype than it was trained on.
         """
-        parts = self._by_batch(_encode, check_frames(frames, self.frame_shape))
+        encode = partial(_encode, uncertainty=self._uncertainty)
+        parts = self._by_batch(encode, check_frames(frames, self.frame_shape))
         local_mu, local_sigma, mu, sigma = parts
         return Belief(mu, sigma, Belief(local_mu, local_sigma))
 
@@ -217,8 +237,15 @@ class Perceiver:
         return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
-def _encode(model: VAE, frames: Frames, device: torch.device) -> tuple[Floats, ...]:
-    local, belief = model(to_tensor(frames, device))
+def _encode(
+    model: VAE, frames: Frames, device: torch.device, uncertainty: Uncertainty | None
+) -> tuple[Floats, ...]:
+    images = to_tensor(frames, device)
+    if uncertainty is None:
+        local, belief = model(images)
+    else:
+        seen = uncertainty(model, images)
+        local, belief = seen.look.local, seen.total
     return tuple(_array(part) for part in (local.mu, local.sigma, belief.mu, belief.sigma))
 
 

@@ -115,7 +115,11 @@ class LocalEncoder(nn.Module):
 
     def forward(self, centred: Tensor) -> Gaussian:
         """Frames less the mean frame, (B, 3, H, W) -> Gaussian of (B, c, H/8, W/8)."""
-        return Gaussian.of(*self.head(self.body(centred)).chunk(2, dim=1))
+        return self.read(self.body(centred))
+
+    def read(self, features: Tensor) -> Gaussian:
+        """Last features of the body (B, deep_channels, H/8, W/8) -> Gaussian of (B, c, H/8, W/8)."""
+        return Gaussian.of(*self.head(features).chunk(2, dim=1))
 
 
 class LocalDecoder(nn.Module):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from robovae.belief import Perceiver
+from robovae.belief import Belief, Perceiver
 from robovae.elbo import lone_frame_terms
 from robovae.episodes import Episode, EpisodeError, EpisodeStore, write_episode
 from robovae.evaluate import (
@@ -30,7 +30,7 @@ from robovae.evaluate import (
 )
 from robovae.evaluate.bound import explained, lone_bound, sequence_bound, weighted_bound
 from robovae.evaluate.codes import spread
-from robovae.evaluate.holes import Realism
+from robovae.evaluate.holes import Reader, Realism
 from robovae.evaluate.intervals import interval, mean, share_explained
 from robovae.evaluate.probe import STILL, TRAVEL, Target, probe_table
 from robovae.frames import to_tensor
@@ -467,7 +467,7 @@ def test_controls_are_ordered_and_a_model_that_draws_real_frames_wins(
     rng = np.random.default_rng(0)
     monkeypatch.setattr(vae, "decode", lambda z: real[rng.integers(len(real), size=len(z))])
     monkeypatch.setattr(plain, "decode", lambda z: rng.integers(0, 256, (len(z), 16, 16, 3), dtype=np.uint8))
-    found = compare_holes(vae, plain, test, train, HolesConfig(pairs=16, pool=500))
+    found = compare_holes(vae, plain, test, train, HolesConfig(pairs=16, pool=500, probe=QUICK))
     json.dumps(found, allow_nan=False)
     control = {name: figure["rmse"] for name, figure in found["controls"].items()}
     assert control["held-out frames"] < control["two frames faded"] < control["noise"]
@@ -480,8 +480,76 @@ def test_controls_are_ordered_and_a_model_that_draws_real_frames_wins(
 
 def test_between_two_equal_models_nobody_wins(stores: tuple[EpisodeStore, EpisodeStore]) -> None:
     vae, plain = fresh(), fresh(deterministic=True)
-    found = compare_holes(vae, plain, *stores, HolesConfig(pairs=8, pool=50))
-    assert found["margins"]["middle"] == {"rmse": 0.0, "low": 0.0, "high": 0.0}
+    found = compare_holes(vae, plain, *stores, HolesConfig(pairs=8, pool=50, probe=QUICK))
+    nothing = {"rmse": 0.0, "low": 0.0, "high": 0.0}
+    assert found["margins"]["middle"] == nothing
+    assert found["reading"]["margin"] == nothing
+
+
+class Painter:
+    """A model whose code is the square's corner; it draws on every so many pixels, or sees nothing at all."""
+
+    latent_dim = 2
+
+    def __init__(self, deterministic: bool, every: int = 1, blind: bool = False) -> None:
+        self.model, self.every, self.blind = fresh(deterministic).model, every, blind
+        self.rng = np.random.default_rng(0)
+
+    def __call__(self, frames: np.ndarray) -> Belief:
+        lit = frames[..., 0] > 100
+        mu = np.stack([lit.any(axis).argmax(axis=1) for axis in (2, 1)], axis=1)
+        return Belief(self.rng.standard_normal(mu.shape) if self.blind else mu, np.ones_like(mu))
+
+    def decode(self, z: np.ndarray) -> np.ndarray:
+        frames = np.full((len(z), 16, 16, 3), 20, np.uint8)
+        corners = ((z / self.every).round() * self.every).clip(0, 13).astype(int)
+        for frame, (row, column) in zip(frames, corners, strict=True):
+            frame[row : row + 3, column : column + 3] = (230, 120, 40)
+        return frames
+
+
+def test_a_decoder_that_draws_real_frames_in_wrong_places_is_not_understood(
+    stores: tuple[EpisodeStore, EpisodeStore],
+) -> None:
+    config = HolesConfig(pairs=32, pool=800, probe=QUICK)
+    found = compare_holes(Painter(False), Painter(True, every=6), *stores, config)
+    assert found["margins"]["middle"]["rmse"] < 0.02, "by realism alone it would hardly be found"
+    assert 0 < found["reading"]["margin"]["low"] <= found["reading"]["margin"]["rmse"]
+    fine, coarse = found["reading"]["vae"], found["reading"]["plain"]
+    assert fine["ends"]["rmse"] == 0.0
+    assert [one["share"] for one in fine["walk"]] == [0.25, 0.5, 0.75]
+    assert fine["walk"][1]["rmse"] < 0.25 < 0.5 < coarse["walk"][1]["rmse"]
+    assert fine["stranger"]["rmse"] > 4 * fine["walk"][1]["rmse"]
+
+
+def test_the_stranger_gives_away_a_probe_that_reads_nothing(
+    stores: tuple[EpisodeStore, EpisodeStore],
+) -> None:
+    config = HolesConfig(pairs=32, pool=800, probe=QUICK)
+    blind = compare_holes(Painter(False, blind=True), Painter(True), *stores, config)["reading"]["vae"]
+    assert blind["stranger"]["rmse"] < 1.3 * blind["walk"][1]["rmse"]
+
+
+def test_readings_are_apart_by_standard_deviations_of_the_joints() -> None:
+    rng = np.random.default_rng(0)
+    mu = rng.standard_normal((2000, 2)).astype(np.float32)
+    joints = [
+        Target("a", "slide", 5.0 * mu[:, :1].astype(float)),
+        Target("b", "hinge", mu[:, 1:] * np.array([0.03, 0.04])),  # one joint of two columns
+    ]
+    reader = Reader(mu, joints, ProbeConfig(steps=1500, hidden=64))
+    ends = np.zeros((3, 2), np.float32), np.array([[1, 0], [0, 1], [1, 1]], np.float32)
+    assert reader.distance(*ends) == pytest.approx([0.5**0.5, 0.5**0.5, 1.0], abs=0.1)
+    assert not reader.distance(ends[1], ends[1]).any()
+
+
+def test_without_joints_nothing_is_read(tmp_path: Path) -> None:
+    for seed in (0, 1, 20000, 20001):
+        write_episode(tmp_path, rollout(seed, joints=[]))
+    found = compare_holes(
+        fresh(), fresh(deterministic=True), *held_out(EpisodeStore(tmp_path)), HolesConfig(4, 20)
+    )
+    assert found["reading"] is None
 
 
 def test_only_a_vae_against_a_plain_autoencoder_is_compared(

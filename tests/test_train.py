@@ -61,7 +61,8 @@ def digest_of(run: Path) -> dict[str, bytes]:
 
 
 def test_the_bound_rises_and_the_run_is_whole(data: Path, tmp_path: Path) -> None:
-    config = replace(TINY, local_steps=240, global_steps=120, allow_collapse=True)
+    # On so few pixels the square is worth little more than it costs: the KL has to come in slowly.
+    config = replace(TINY, local_steps=400, global_steps=120, kl_warmup=0.5, allow_collapse=True)
     events: list[TrainEvent] = []
     result = train(data, tmp_path / "run", config, events.append)
     rows = read_metrics(tmp_path / "run")
@@ -223,29 +224,28 @@ def test_collapse_is_refused_and_allowed(data: Path, tmp_path: Path) -> None:
 def test_beta_warm_up_and_free_bits_have_their_effects(data: Path, tmp_path: Path) -> None:
     base = replace(
         TINY,
-        local_steps=60,
+        local_steps=150,
         global_steps=1,
         evaluate_every=10,
         patience=99,
-        kl_warmup=0.0,
+        kl_warmup=1.0,
         allow_collapse=True,
     )
     variants = {
         "plain": base,
         "beta": replace(base, beta=30.0),
         "free": replace(base, beta=30.0, free_bits=2.0),
-        "warm": replace(base, beta=30.0, kl_warmup=1.0),
+        "cold": replace(base, kl_warmup=0.0),
     }
-    nats = {}
+    early, nats = {}, {}
     for name, config in variants.items():
         train(data, tmp_path / name, config)
-        # While the warm-up still holds the weight down: after it, all settle where beta puts them.
-        rows = [row for row in read_metrics(tmp_path / name) if row["phase"] == "local"]
-        nats[name] = next(row["local_kl"] for row in rows if row["step"] == (20 if name == "warm" else 60))
-    early = next(row for row in read_metrics(tmp_path / "beta") if row["step"] == 20)["local_kl"]
+        rows = {row["step"]: row for row in read_metrics(tmp_path / name) if row["phase"] == "local"}
+        early[name], nats[name] = rows[60]["local_kl"], rows[150]["local_kl"]
     assert nats["beta"] < 0.5 * nats["plain"]
     assert nats["free"] > nats["beta"] + 5
-    assert nats["warm"] > 1.5 * early
+    # While the warm-up still holds the weight down.
+    assert early["plain"] > 1.5 * early["cold"]
 
 
 def test_a_deterministic_model_trains_the_same_way(data: Path, tmp_path: Path) -> None:

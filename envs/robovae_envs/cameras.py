@@ -29,7 +29,7 @@ class Pose:
 POSES: dict[str, Pose] = {
     "Ant-v5": Pose((0.0, 0.0, 0.65), 3.8, elevation=-35.0, track="torso"),
     # From below the feet: before the sky they are seen, before the moving tiles of the floor they are not.
-    "HalfCheetah-v5": Pose((0.0, 0.0, 0.55), 2.3, elevation=8.0, track="torso"),
+    "HalfCheetah-v5": Pose((-0.05, 0.0, 0.55), 2.5, elevation=8.0, track="torso"),
     "Hopper-v5": Pose((0.0, 0.0, 0.82), 2.15, track="torso"),
     "Humanoid-v5": Pose((0.0, 0.0, 0.78), 2.5, track="torso"),
     "HumanoidStandup-v5": Pose((0.0, 0.0, 0.7), 2.75, track="torso"),

@@ -91,6 +91,16 @@ class RandomPolicy:
         return list(actions)
 
 
+class BangBangPolicy(RandomPolicy):
+    """Every action at one of its bounds, held for a random while: fast, far and rarely seen, but valid."""
+
+    def _draw_segments(self) -> list[NDArray[Any]]:
+        steps = np.minimum(self.rng.geometric(1 / MEAN_SEGMENT, SEGMENTS), LONGEST_SEGMENT)
+        signs = self.rng.choice((-1.0, 1.0), (SEGMENTS, len(self.middle)))
+        path = self.middle + self.reach * np.repeat(signs, steps, axis=0)
+        return list(path.astype(self.dtype).reshape(-1, *self.shape))
+
+
 class RandomDiscretePolicy:
     """Holds each random choice for a random while."""
 
@@ -187,7 +197,7 @@ def make_policy(name: str, env: gym.Env[Any, Any]) -> Policy:
     """Build the policy called `name` for an environment.
 
     Args:
-        name: "random", "zero", the path of an episode store, or "module:name".
+        name: "random", "bang" (Box only), "zero", the path of an episode store, or "module:name".
         env: with a Box or Discrete action space.
 
     Raises:
@@ -198,6 +208,8 @@ def make_policy(name: str, env: gym.Env[Any, Any]) -> Policy:
         raise CollectError(f"actions must be a Box or Discrete space, this environment has {space}")
     if name == "random":
         return RandomPolicy(space) if isinstance(space, gym.spaces.Box) else RandomDiscretePolicy(space)
+    if name == "bang" and isinstance(space, gym.spaces.Box):
+        return BangBangPolicy(space)
     if name == "zero":
         return ConstantPolicy(rest_action(space))
     if Path(name).exists():
@@ -217,8 +229,8 @@ def _import(name: str, env: gym.Env[Any, Any]) -> Callable[[Observation], Action
     module, colon, attribute = name.partition(":")
     if not colon or not attribute:
         raise CollectError(
-            f'policy {name!r} is neither "random" nor "zero", nor an episode store that is there, nor '
-            '"module:name"'
+            f'policy {name!r} is none of "random", "bang" and "zero", nor an episode store that is '
+            'there, nor "module:name"'
         )
     try:
         found = getattr(importlib.import_module(module), attribute)

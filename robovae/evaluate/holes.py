@@ -5,9 +5,13 @@ the same data. Realism of a decoded frame is its distance to the nearest trainin
 robot, with half a robot or with two of them is far from all of them. The controls say what the numbers mean:
 held-out frames are as near as anything can be; two frames faded into each other, the mean frame, a frame
 with its pixels shuffled, and noise are not real.
+
+And is a point between two codes understood? Its frame is drawn and encoded again, and a probe reads the
+joints off both: off the point itself, and off what the encoder makes of its frame. Where there is a hole, the
+decoder draws one thing and the point meant another.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,11 +22,13 @@ from robovae.belief import Perceiver
 from robovae.episodes import EpisodeStore
 from robovae.evaluate.codes import Doubles, EvaluateError, Floats, encode, spread, spread_frames
 from robovae.evaluate.intervals import interval, mean
+from robovae.evaluate.probe import Probe, ProbeConfig, Target, joint_targets
 
 Frames = NDArray[np.uint8]
 
 WALK = (0.25, 0.5, 0.75)
 """Places along the straight line between two codes."""
+_MIDDLE = "walk 0.5"
 _BLOCK = 2048
 """Real frames that are compared at a time."""
 
@@ -38,7 +44,9 @@ class HolesConfig:
     pairs: int = 128
     """Pairs of held-out frames of different episodes; as many samples are drawn."""
     pool: int = 10_000
-    """Training frames at most, evenly spread, among which the nearest is looked for."""
+    """Training frames at most, evenly spread, among which the nearest is looked for and which probes fit."""
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    """Of the probes that read the joints."""
     seed: int = 0
     """Of the pairs and the samples."""
 
@@ -71,6 +79,23 @@ class Realism:
         return torch.from_numpy((rows - self._centre) / np.float32(255.0))
 
 
+class Reader:
+    """The joints read off codes (N, D) of a model, after a probe fitted on codes whose joints are known."""
+
+    def __init__(self, codes: Floats, joints: list[Target], config: ProbeConfig) -> None:
+        values = [joint.values for joint in joints if joint.values is not None]
+        # A joint counts as one, however many columns it has: its columns share the variance of all of them.
+        widths = [np.sqrt(len(values) * one.var(axis=0).sum()) for one in values]
+        self._scale = np.repeat(widths, [one.shape[1] for one in values])
+        self._probe = Probe(codes, np.concatenate(values, axis=1), config)
+
+    def distance(self, one: Floats, other: Floats) -> Doubles:
+        """RMS over the joints, in standard deviations of each, between two readings: (B, D) -> (B,)."""
+        apart = (self._probe(one) - self._probe(other)) / self._scale
+        rms: Doubles = np.sqrt(np.square(apart).sum(axis=1))
+        return rms
+
+
 def compare_holes(
     vae: Perceiver,
     plain: Perceiver,
@@ -93,7 +118,11 @@ def compare_holes(
         with "share"), "prior" (decoded draws of N(0, I)), "fitted" (draws of the Gaussian fitted to the
         model's training codes). "margins": how much farther from real the plain autoencoder's are, as
         {"rmse", "low", "high"}: "middle" of the walks, pair by pair; "prior", and "fitted" against the VAE's
-        prior. A margin with low > 0 is a win of the VAE.
+        prior. A margin with low > 0 is a win of the VAE. "reading", None where no joints are described: how
+        far the joints read off a point are from those read off its frame, encoded again, in standard
+        deviations of the joints; for "vae" and "plain" the "ends", the "walk" and, as a control of a probe
+        that reads nothing, "stranger" (the middle against the frame of another pair's middle); "margin", of
+        the middles, pair by pair.
 
     Raises:
         EvaluateError: `plain` is no plain autoencoder or `vae` is one, or there are fewer than two episodes.
@@ -102,23 +131,28 @@ def compare_holes(
     _check(vae, plain, store)
     rng = np.random.default_rng(config.seed)
     ends = _pairs(store, config.pairs, rng)
-    pool = spread_frames(train_store, config.pool)
+    pool, known = spread_frames(train_store, config.pool), spread(train_store, config.pool)
     realism = Realism(pool)
-    scored = {
-        name: {what: realism(frames) for what, frames in _decoded(model, ends, train_store, config).items()}
-        for name, model in (("vae", vae), ("plain", plain))
-    }
-    middle = "walk 0.5"
+    joints = [joint for joint in joint_targets(known) if joint.values is not None]
+    scored, read = {}, {}
+    for name, model in (("vae", vae), ("plain", plain)):
+        codes = encode(model, known).mu
+        points = _points(model, ends, codes, config)
+        drawn = {what: model.decode(z) for what, z in points.items()}
+        scored[name] = {what: realism(frames) for what, frames in drawn.items()}
+        if joints:
+            read[name] = _readings(model, Reader(codes, joints, config.probe), points, drawn)
     return {
         "pairs": config.pairs,
         "pool": len(pool),
         "controls": {name: _figure(realism(frames)) for name, frames in _controls(ends, pool, rng).items()},
         **{name: _figures(distances) for name, distances in scored.items()},
         "margins": {
-            "middle": _figure(scored["plain"][middle] - scored["vae"][middle]),
+            "middle": _figure(scored["plain"][_MIDDLE] - scored["vae"][_MIDDLE]),
             "prior": _figure(scored["plain"]["prior"] - scored["vae"]["prior"]),
             "fitted": _figure(scored["plain"]["fitted"] - scored["vae"]["prior"]),
         },
+        "reading": _compared(read) if joints else None,
     }
 
 
@@ -142,20 +176,18 @@ def _pairs(store: EpisodeStore, count: int, rng: np.random.Generator) -> tuple[F
     return first, second
 
 
-def _decoded(
-    model: Perceiver, ends: tuple[Frames, Frames], train_store: EpisodeStore, config: HolesConfig
-) -> dict[str, Frames]:
-    """What a model draws at, between and around the codes of real frames."""
+def _points(
+    model: Perceiver, ends: tuple[Frames, Frames], codes: Floats, config: HolesConfig
+) -> dict[str, Floats]:
+    """Latents at, between and around the codes of real frames, each (pairs, D)."""
     one, other = (model(frames).mu for frames in ends)
-    codes = encode(model, spread(train_store, config.pool)).mu
     rng = np.random.default_rng(config.seed)  # the same draws for both models
     normal = rng.standard_normal((config.pairs, model.latent_dim)).astype(np.float32)
-    walk = {f"walk {share}": model.decode((1.0 - share) * one + share * other) for share in WALK}
     return {
-        "ends": model.decode(one),
-        **walk,
-        "prior": model.decode(normal),
-        "fitted": model.decode(codes.mean(axis=0) + normal @ _root(codes)),
+        "ends": one,
+        **{f"walk {share}": (1.0 - share) * one + share * other for share in WALK},
+        "prior": normal,
+        "fitted": codes.mean(axis=0) + normal @ _root(codes),
     }
 
 
@@ -164,6 +196,15 @@ def _root(codes: Floats) -> Floats:
     values, vectors = np.linalg.eigh(np.cov(codes.astype(np.float64).T))
     root: Floats = (vectors * np.sqrt(values.clip(0.0))).T.astype(np.float32)
     return root
+
+
+def _readings(
+    model: Perceiver, reader: Reader, points: dict[str, Floats], drawn: dict[str, Frames]
+) -> dict[str, Doubles]:
+    """How far what is read off points is from what is read off their frames, encoded again."""
+    again = {what: model(drawn[what]).mu for what in points if what not in ("prior", "fitted")}
+    found = {what: reader.distance(points[what], mu) for what, mu in again.items()}
+    return {**found, "stranger": reader.distance(points[_MIDDLE], np.roll(again[_MIDDLE], 1, axis=0))}
 
 
 def _controls(ends: tuple[Frames, Frames], pool: Frames, rng: np.random.Generator) -> dict[str, Frames]:
@@ -182,8 +223,13 @@ def _controls(ends: tuple[Frames, Frames], pool: Frames, rng: np.random.Generato
 
 def _figures(distances: dict[str, Doubles]) -> dict[str, Any]:
     walk = [{"share": share, **_figure(distances[f"walk {share}"])} for share in WALK]
-    rest = {name: _figure(distances[name]) for name in ("ends", "prior", "fitted")}
+    rest = {name: _figure(values) for name, values in distances.items() if not name.startswith("walk")}
     return {**rest, "walk": walk}
+
+
+def _compared(read: dict[str, dict[str, Doubles]]) -> dict[str, Any]:
+    margin = _figure(read["plain"][_MIDDLE] - read["vae"][_MIDDLE])
+    return {**{name: _figures(distances) for name, distances in read.items()}, "margin": margin}
 
 
 def _figure(values: Doubles) -> dict[str, float]:

@@ -5,7 +5,7 @@ does to it is learnt last. On HalfCheetah's global level 1200 updates reach what
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,19 +35,10 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr})
         self._dtype = dtype
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """One update from the gradients at hand."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        """One update from the gradients at hand, or from those of `closure`, whose loss is given back."""
+        loss = torch.enable_grad()(closure)() if closure else None
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
@@ -74,12 +65,15 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """Bring the singular values of a matrix (n, m) near 1 (0.7 to 1.2) by five Newton-Schulz iterations."""
+    """Bring the singular values of a matrix (n, m) near 1 by five Newton-Schulz iterations.
+
+    Those above a 500th of its Frobenius norm end between 0.68 and 1.21, and 0 stays 0.
+    """
+    if matrix.shape[0] > matrix.shape[1]:
+        return orthogonalised(matrix.T).T
     a, b, c = _COEFFICIENTS
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    x = wide / (wide.norm() + 1e-7)
+    x: Tensor = matrix / (matrix.norm() + 1e-7)
     for _ in range(_ITERATIONS):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    out: Tensor = x if wide is matrix else x.T
-    return out
+    return x

@@ -1,0 +1,51 @@
+"""`robovae calibrate`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from robovae.cli.console import facts, number, progress, show
+from robovae.uncertainty import CalibrateConfig, calibrate_run
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    """Make the sigma of a run true, and set the limits of its monitor.
+
+    Learns from corruptions of its own how far a frame can be trusted, so that sigma is the total width of the
+    belief; fits the scores of strangeness; and sets thresholds on the calibrate split (seeds 10000-), which
+    must hold enough episodes for the rates: 99 for one false alarm in 100. Minutes.
+
+    Examples:
+      robovae collect Reacher-v5 --split calibrate --episodes 200 --out data/reacher
+      robovae calibrate runs/reacher --data data/reacher
+    """
+
+    run_dir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """The run directory."""
+    data: Path
+    """Its dataset, with episodes of the calibrate split."""
+    config: CalibrateConfig = field(default_factory=CalibrateConfig)
+    json: bool = False
+    """Print one JSON object."""
+
+    def run(self) -> int:
+        """Calibrate, with progress, and say what came out."""
+        with progress("calibrate") as update:
+            result = calibrate_run(
+                self.run_dir,
+                self.data,
+                self.config,
+                lambda event: update(event.done, event.total, event.part),
+            )
+        rows = {
+            "run": self.run_dir,
+            "episodes": f"{result['episodes']} nominal ones set the limits",
+            "sigma": f"{number(result['sigma_ratio'])} of the encoder's own on nominal frames (median)",
+            "limits": f"alarm {number(result['threshold'])}, trust {number(result['gate'])}",
+            "seconds": number(result["seconds"]),
+        }
+        show({"run": str(self.run_dir), **result}, self.json, facts(rows))
+        return 0

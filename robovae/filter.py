@@ -1,0 +1,85 @@
+"""The belief filter: carry a belief through time, and let each frame count for as much as it says.
+
+Prediction: the temporal prior p(z_t | z_<t, a_<t) of the VAE, on the posterior means. Update: the prior
+times the frame's message (`dynamics.fuse`), precision by precision as in a Kalman update. A frame that says
+nothing (sigma = 1) leaves the prediction as it is.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from robovae.dynamics import TemporalPrior, fuse
+from robovae.gaussian import Gaussian
+
+_LEAST_SILENCE = 1e-6
+
+
+class Step(NamedTuple):
+    """What one frame did to the belief, (B, D) each."""
+
+    prior: Gaussian
+    """Before the frame."""
+    posterior: Gaussian
+    """After it."""
+
+
+class BeliefFilter:
+    """Filters B sequences side by side.
+
+    Args:
+        dynamics: the temporal prior.
+    """
+
+    def __init__(self, dynamics: TemporalPrior) -> None:
+        self.dynamics = dynamics
+        self._past: tuple[Tensor, Tensor] | None = None
+
+    def reset(self) -> None:
+        """New sequences begin; their first prior is N(0, I)."""
+        self._past = None
+
+    def keep(self, count: int) -> None:
+        """Go on with the first `count` sequences; the others have ended."""
+        if self._past is not None:
+            self._past = self._past[0][:count], self._past[1][:count]
+
+    @torch.no_grad()
+    def update(self, lone: Gaussian, action: Tensor | None = None) -> Step:
+        """Take in the next frame of each sequence.
+
+        Args:
+            lone: beliefs of the frames under N(0, I), (B, D), sigma < 1.
+            action: what led to these frames, (B, A); zeros if None. The first frame has none.
+        """
+        if self._past is None:
+            memory = lone.mu.new_zeros(len(lone.mu), self.dynamics.cell.hidden_size)
+            prior = Gaussian.standard(lone.mu)
+        else:
+            z, memory = self._past
+            width = self.dynamics.action_scale.numel()
+            taken = z.new_zeros(len(z), width) if action is None else action
+            prior, memory = self.dynamics.step(z, taken, memory)
+        posterior = fuse(prior, lone)
+        self._past = posterior.mu, memory
+        return Step(prior, posterior)
+
+
+def innovation(prior: Gaussian, lone: Gaussian) -> Tensor:
+    """How far a frame's message lies from the prediction, in the width that both allow it.
+
+    Args:
+        prior: what was predicted, (B, D).
+        lone: the frame's belief under N(0, I), (B, D), sigma < 1.
+
+    Returns:
+        Mean over latents of (location - m)^2 / (variance + s^2), (B,); about 1 where both are true. It is the
+        normalised innovation squared of a Kalman filter (Bar-Shalom et al. 2001, 5.4), an update a latent.
+    """
+    variance = torch.exp(2.0 * lone.log_sigma)
+    silence = (1.0 - variance).clamp_min(_LEAST_SILENCE)
+    # Both sides times the silence, so that a frame that says nothing is no surprise instead of 0 / 0.
+    distance = (lone.mu - silence * prior.mu).square()
+    allowed = silence * (variance + silence * torch.exp(2.0 * prior.log_sigma))
+    return (distance / allowed).mean(1)

@@ -1,0 +1,21 @@
+"""Sigma that is true, and scores of strangeness: what `robovae calibrate` adds to a trained run."""
+
+from robovae.uncertainty.calibrate import calibrate_run
+from robovae.uncertainty.config import CalibrateConfig, CalibrateEvent
+from robovae.uncertainty.frame_monitor import FrameMonitor
+from robovae.uncertainty.model import NotCalibratedError, Uncertainty, load_uncertainty
+from robovae.uncertainty.scores import SCORES
+from robovae.uncertainty.scoring import TEMPORAL, Scorer
+
+__all__ = [
+    "SCORES",
+    "TEMPORAL",
+    "CalibrateConfig",
+    "CalibrateEvent",
+    "FrameMonitor",
+    "NotCalibratedError",
+    "Scorer",
+    "Uncertainty",
+    "calibrate_run",
+    "load_uncertainty",
+]

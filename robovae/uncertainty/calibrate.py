@@ -1,0 +1,94 @@
+"""`robovae calibrate`: learn the measurement noise, fit the scores, set the limits of the monitor."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robovae.episodes import EpisodeStore
+from robovae.monitor import calibrate, fingerprint_of
+from robovae.monitor.conformal import check_episodes
+from robovae.run.directory import load_model
+from robovae.uncertainty.config import CalibrateConfig, CalibrateEvent, OnCalibrate
+from robovae.uncertainty.fitting import fit_uncertainty
+from robovae.uncertainty.frame_monitor import FILE
+from robovae.uncertainty.model import save_uncertainty
+from robovae.uncertainty.scoring import Doubles, Frames, Scorer
+
+_JUDGED = 512
+"""Frames on which nominal sigma is compared with the encoder's own."""
+
+
+def calibrate_run(
+    run: Path, data: Path, config: CalibrateConfig | None = None, on_event: OnCalibrate | None = None
+) -> dict[str, Any]:
+    """Calibrate a run: RUN/uncertainty.safetensors and RUN/monitor.json.
+
+    Args:
+        run: a trained run.
+        data: its dataset; the noise and the scales come from the train split, the limits from `calibrate`.
+        config: how.
+        on_event: told of progress.
+
+    Returns:
+        JSON-able: "seconds", "episodes" of the calibrate split, "threshold" and "gate" of the monitor, and
+        "sigma_ratio", the median of calibrated over raw sigma on its frames.
+
+    Raises:
+        RunError: no trained run.
+        EpisodeError: a split is missing.
+        CalibrationError: the calibrate split has too few episodes for the rates.
+        FrameError: the frames are not those of the run.
+    """
+    begin, config = time.monotonic(), config or CalibrateConfig()
+    tell = on_event or (lambda event: None)
+    model, store = load_model(run), EpisodeStore(data)
+    model.vae.requires_grad_(False)
+    held_out, train = store.split("calibrate"), store.split("train")
+    for alpha in (config.monitor.alpha, config.monitor.alpha_gate):
+        check_episodes(len(held_out), alpha)
+    uncertainty = fit_uncertainty(model, train, config, tell)
+    scorer = Scorer(model, uncertainty)
+    fitting = train.select(np.unique(np.linspace(0, len(train) - 1, config.fitting).astype(int)).tolist())
+    weights = fingerprint_of(run / "model.safetensors")
+    calibration = calibrate(
+        _scored(scorer, fitting, tell), _scored(scorer, held_out, tell), config.monitor, weights
+    )
+    save_uncertainty(run, uncertainty)
+    calibration.save(run / FILE)
+    frames = held_out.frames(np.linspace(0, held_out.num_frames - 1, _JUDGED).astype(np.int64))
+    seen = scorer.insight(frames)
+    return {
+        "episodes": len(held_out),
+        "threshold": calibration.threshold,
+        "gate": calibration.frames.limit(config.monitor.alpha_gate),
+        "sigma_ratio": float((seen.total.log_sigma - seen.look.lone.log_sigma).exp().median()),
+        "seconds": round(time.monotonic() - begin, 1),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Footage:
+    """One episode of a store, as scorers take it."""
+
+    frames: Frames
+    lengths: NDArray[np.int64]
+    action: NDArray[Any]
+
+    @classmethod
+    def of(cls, store: EpisodeStore, index: int) -> Self:
+        episode = store[index]
+        still = np.zeros((1, episode.action.shape[1]), np.float32)  # the last frame leads nowhere
+        return cls(episode.image, np.array([len(episode.image)]), np.concatenate([episode.action, still]))
+
+
+def _scored(scorer: Scorer, store: EpisodeStore, tell: OnCalibrate) -> list[dict[str, Doubles]]:
+    """The scores of every episode."""
+    found = []
+    for index in range(len(store)):
+        found.append(scorer.sequence_scores(_Footage.of(store, index)))
+        tell(CalibrateEvent("scores", index + 1, len(store)))
+    return found

@@ -1,0 +1,57 @@
+"""How a run is calibrated, and what a listener hears of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from robovae.errors import RobovaeError
+from robovae.monitor import MonitorConfig
+
+
+@dataclass(frozen=True)
+class CalibrateConfig:
+    """Settings of `robovae calibrate`.
+
+    Raises:
+        RobovaeError: a number is below 1.
+    """
+
+    nominal: int = 16_000
+    """Training frames at most that tell what nominal is."""
+    corrupted: int = 32_000
+    """Training frames, each corrupted in one of our own ways, that the noise is learnt from."""
+    steps: int = 2500
+    """Updates of the noise's networks."""
+    batch: int = 256
+    """Nominal frames in one, and as many corrupted ones."""
+    lr: float = 3e-3
+    """Top of their one-cycle schedule."""
+    fitting: int = 100
+    """Training episodes at most that set the scales of the scores."""
+    seed: int = 0
+    """Of choices, corruptions and first weights."""
+    monitor: MonitorConfig = field(default_factory=MonitorConfig)
+    """Rates of false alarms, and when trust returns."""
+
+    def __post_init__(self) -> None:
+        for name in ("nominal", "corrupted", "steps", "batch", "fitting"):
+            if getattr(self, name) < 1:
+                raise RobovaeError(f"{name}: expected at least 1, received {getattr(self, name)}")
+
+    @classmethod
+    def tiny(cls) -> "CalibrateConfig":
+        """Seconds, for tests."""
+        monitor = MonitorConfig(alpha=0.2, alpha_gate=0.2, tail=0.2)
+        return cls(nominal=200, corrupted=300, steps=60, batch=64, fitting=10, monitor=monitor)
+
+
+@dataclass(frozen=True)
+class CalibrateEvent:
+    """What a listener hears."""
+
+    part: str
+    """ "encode", "noise", "scores"."""
+    done: int
+    total: int
+
+
+OnCalibrate = Callable[[CalibrateEvent], None]

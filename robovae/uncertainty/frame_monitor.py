@@ -1,0 +1,139 @@
+"""The monitor as a control loop uses it: frames and actions in, verdicts out."""
+
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from robovae.filter import BeliefFilter
+from robovae.frames import FrameError
+from robovae.monitor import Calibration, Monitor, MonitorError, Verdict, fingerprint_of
+from robovae.uncertainty.scores import SCORES
+from robovae.uncertainty.scoring import TEMPORAL, Doubles, Frames, Scorer, Sequences, temporal
+
+FILE = "monitor.json"
+
+
+class FrameMonitor:
+    """Watches the frames of one robot.
+
+    `scores`, `score` and `where` judge frames one by one and remember nothing; `reset` and `update` follow an
+    episode.
+
+    Args:
+        scorer: of a calibrated run.
+        calibration: of its scores.
+
+    Raises:
+        MonitorError: the calibration is of other scores.
+    """
+
+    def __init__(self, scorer: Scorer, calibration: Calibration) -> None:
+        if set(calibration.evidence.scores) != {*SCORES, TEMPORAL}:
+            raise MonitorError(
+                f"expected a calibration of {', '.join((*SCORES, TEMPORAL))}, received one of "
+                f"{', '.join(calibration.evidence.scores)}; run `robovae calibrate`"
+            )
+        self.scorer, self.calibration = scorer, calibration
+        height, width, _ = scorer.model.facts.frame_shape
+        self._monitor = Monitor(calibration, (height, width))
+        self._filter = BeliefFilter(scorer.model.dynamics)
+
+    @classmethod
+    def load(cls, run: str | PathLike[str]) -> Self:
+        """Read a run directory.
+
+        Raises:
+            NotCalibratedError: it is not calibrated.
+            MonitorError: its monitor is of other weights.
+            RunError: it has no model, or one that cannot be read.
+        """
+        path = Path(run)
+        scorer = Scorer.load(path)
+        return cls(scorer, Calibration.load(path / FILE, fingerprint_of(path / "model.safetensors")))
+
+    def __repr__(self) -> str:
+        return f"FrameMonitor({self.scorer.model.facts.env_id}, {self._monitor!r})"
+
+    def scores(self, frames: Frames) -> dict[str, Doubles]:
+        """Every score of frames on their own, (B, H, W, 3) uint8 -> (B,) by name.
+
+        Raises:
+            FrameError: frames of another shape or dtype than the run was trained on.
+        """
+        return self.scorer.scores(frames)
+
+    def score(self, frames: Frames) -> Doubles:
+        """The combined score of frames on their own, (B,): 1 is what few nominal episodes exceed.
+
+        Raises:
+            FrameError: see `scores`.
+        """
+        return self._combined(self.scores(frames))
+
+    def where(self, frames: Frames) -> Doubles:
+        """Which cells of the image stand out, (B, h, w).
+
+        Raises:
+            FrameError: see `scores`.
+        """
+        return self.scorer.where(frames)
+
+    def sequence_scores(self, footage: Sequences) -> dict[str, Doubles]:
+        """Every score of footage in its order, (N,) by name; "monitor" is the combined one of `score`.
+
+        Raises:
+            FrameError: see `scores`.
+        """
+        found = self.scorer.sequence_scores(footage)
+        alone = {name: values for name, values in found.items() if name != TEMPORAL}
+        return {**found, "monitor": self._combined(alone)}
+
+    def reset(self) -> None:
+        """Begin an episode."""
+        self._monitor.reset()
+        self._filter.reset()
+
+    @torch.no_grad()
+    def update(self, frame: Frames, action: ArrayLike | None = None) -> Verdict:
+        """Judge the next frame of the episode.
+
+        Args:
+            frame: (H, W, 3) uint8.
+            action: (A,), what led to this frame; none for the first one.
+
+        Raises:
+            FrameError: a frame of another shape or dtype.
+        """
+        if not isinstance(frame, np.ndarray) or frame.ndim != 3:
+            raise FrameError(
+                f"expected one frame (H, W, 3), received {np.shape(frame)}; pass frames one by one"
+            )
+        seen = self.scorer.insight(frame[None])
+        taken = None if action is None else torch.as_tensor(np.asarray(action, np.float32)).view(1, -1)
+        step = self._filter.update(seen.total, taken)
+        values = [*seen.scores[0].tolist(), float(temporal(step.prior, seen.total))]
+        return self._monitor.update(
+            dict(zip((*SCORES, TEMPORAL), values, strict=True)),
+            where=self.scorer.uncertainty.strangeness.stands_out(seen.look)[0].numpy(),
+            dims=(seen.total.log_sigma - seen.look.lone.log_sigma)[0].clamp_min(0.0).numpy(),
+        )
+
+    def watch(self, frames: Frames, action: NDArray[Any]) -> list[Verdict]:
+        """Judge a whole episode: frames (T, H, W, 3), action (T, A) where action[t] leads on from frame t.
+
+        Raises:
+            FrameError: see `scores`.
+        """
+        self.reset()
+        return [self.update(frame, action[t - 1] if t else None) for t, frame in enumerate(frames)]
+
+    def _combined(self, scores: dict[str, Doubles]) -> Doubles:
+        """Frames on their own have no innovation: theirs is taken to be the usual one."""
+        evidence = self.calibration.evidence
+        usual = evidence.centre[evidence.scores.index(TEMPORAL)]
+        count = len(next(iter(scores.values())))
+        return self._monitor.score({**scores, TEMPORAL: np.full(count, usual)})

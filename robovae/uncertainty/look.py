@@ -1,0 +1,42 @@
+"""One forward pass over frames: everything that sigma and the scores are computed from."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from robovae.gaussian import Gaussian, kl
+from robovae.vae import VAE
+
+
+class Look(NamedTuple):
+    """What one pass of the encoder, and one of p(grid | z), tell of B frames."""
+
+    statistics: Tensor
+    """Mean and deviation of each colour and of each feature map after every ReLU, (B, S)."""
+    local: Gaussian
+    """q(grid | x), (B, c, h, w)."""
+    lone: Gaussian
+    """q(z | x) under N(0, I), as the encoder has it, (B, D)."""
+    surprise: Tensor
+    """KL(q(grid|x) || p(grid|mu)) of each cell, (B, h, w) nats: what the belief does not account for."""
+
+
+def look(vae: VAE, images: Tensor) -> Look:
+    """Images (B, 3, H, W) in [0, 1] -> Look."""
+    x = images - vae.mean_frame
+    statistics = [*_mean_and_std(x)]
+    for layer in vae.local_encoder.body:
+        x = layer(x)
+        if isinstance(layer, nn.ReLU):
+            statistics += _mean_and_std(x)
+    local = vae.local_encoder.read(x)
+    lone = vae.encode_global(local.mu)
+    surprise = kl(local, vae.predict_grid(lone.mu)).sum(1)
+    return Look(torch.cat(statistics, 1).float(), local, lone, surprise)
+
+
+def _mean_and_std(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, C, h, w) -> (B, C) each."""
+    std, mean = torch.std_mean(maps.flatten(2), dim=2)
+    return mean, std

@@ -1,0 +1,94 @@
+"""What calibration adds to a run: measurement noise and scores, one file beside the model's."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from robovae.errors import RobovaeError
+from robovae.gaussian import Gaussian
+from robovae.monitor import fingerprint_of
+from robovae.run.directory import read_tensors, write_tensors
+from robovae.uncertainty.look import Look, look
+from robovae.uncertainty.noise import MeasurementNoise, describe, widen
+from robovae.uncertainty.scores import Strangeness
+from robovae.vae import VAE
+
+FILE = "uncertainty.safetensors"
+FORMAT = "1"
+"""Version of the names in it."""
+
+
+class NotCalibratedError(RobovaeError):
+    """A run has no calibration yet, or one of other weights."""
+
+
+@dataclass(frozen=True)
+class Insight:
+    """All that is known of B frames on their own."""
+
+    look: Look
+    """Of the encoder."""
+    total: Gaussian
+    """The calibrated belief, (B, D): what the encoder says, less what the frame is trusted for."""
+    scores: Tensor
+    """(B, len(SCORES))."""
+
+
+class Uncertainty(nn.Module):
+    """Measurement noise and scores of one VAE.
+
+    Args:
+        vae: the model they belong to; it is not part of this module.
+    """
+
+    def __init__(self, vae: VAE) -> None:
+        super().__init__()
+        with torch.no_grad():
+            height, width, _ = vae.frame_shape
+            seen = look(vae, torch.zeros(1, 3, height, width, device=vae.mean_frame.device))
+        cells = (seen.surprise.shape[1], seen.surprise.shape[2])
+        self.noise = MeasurementNoise(describe(seen).shape[1], vae.config.latent_dim)
+        self.strangeness = Strangeness(cells, seen.statistics.shape[1])
+
+    def forward(self, vae: VAE, images: Tensor) -> Insight:
+        """Images (B, 3, H, W) in [0, 1] -> Insight."""
+        seen = look(vae, images)
+        total = widen(seen.lone, self.noise(describe(seen)))
+        return Insight(seen, total, self.strangeness(seen, total))
+
+
+def save_uncertainty(run: Path, uncertainty: Uncertainty) -> Path:
+    """Write RUN/uncertainty.safetensors, bound to the weights beside it."""
+    path = run / FILE
+    tensors = {name: value.detach().cpu().contiguous() for name, value in uncertainty.state_dict().items()}
+    write_tensors(path, tensors, {"format": FORMAT, "model": fingerprint_of(run / "model.safetensors")})
+    return path
+
+
+def load_uncertainty(run: Path, vae: VAE) -> Uncertainty:
+    """Read what `save_uncertainty` wrote, strictly.
+
+    Raises:
+        NotCalibratedError: there is none, or it is of another format or other weights.
+        RunError: it is damaged.
+    """
+    path = run / FILE
+    mend = f"run `robovae calibrate {run} --data DATA`"
+    if not path.is_file():
+        raise NotCalibratedError(f"{run}: expected a calibrated run ({FILE}), received none; {mend}")
+    tensors = read_tensors(path)
+    with safe_open(path, "pt") as file:
+        note: dict[str, str] = file.metadata() or {}
+    wanted = {"format": FORMAT, "model": fingerprint_of(run / "model.safetensors")}
+    uncertainty = Uncertainty(vae)
+    own = {name: tuple(value.shape) for name, value in uncertainty.state_dict().items()}
+    if note != wanted or own != {name: tuple(value.shape) for name, value in tensors.items()}:
+        raise NotCalibratedError(
+            f"{path}: expected the calibration of these weights, received another's; {mend}"
+        )
+    uncertainty.load_state_dict(tensors)
+    uncertainty.requires_grad_(False)
+    return uncertainty.eval()

@@ -1,0 +1,89 @@
+"""Measurement noise: what corruption and novelty take away from the message of a frame.
+
+The ELBO gives the width that nominal frames justify. A frame's message has the variance
+v = sigma^2 / (1 - sigma^2); noise of variance R(x) is added to it, message and prior N(0, I) are multiplied
+again, and what comes out falls back to the prior when the frame says nothing: R -> oo gives mu -> 0,
+sigma -> 1, 0 nats.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from robovae.gaussian import Gaussian
+from robovae.uncertainty.look import Look
+
+_LEAST, _MOST = -8.0, 9.0
+"""Log of R: from far below any message's own variance to far above the prior's."""
+HEADS = 4
+
+
+class MeasurementNoise(nn.Module):
+    """R(x): the variance that frame x deserves on top of its message, for each latent.
+
+    Several small networks of different first weights are averaged: where they disagree, the widest decides.
+
+    Args:
+        features: S of `describe`.
+        latent_dim: D.
+        hidden: width of each network.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, features: int, latent_dim: int, hidden: int = 128) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+        self.heads = nn.ModuleList(_head(features, hidden, latent_dim) for _ in range(HEADS))
+
+    def standardise(self, features: Tensor) -> None:
+        """Fix the scale of the features from those of nominal frames (N, S)."""
+        self.shift.copy_(features.mean(0))
+        self.scale.copy_(features.std(0).clamp_min(1e-4))
+
+    def each(self, features: Tensor) -> Tensor:
+        """Log of R by every head, (B, S) -> (HEADS, B, D)."""
+        # asinh: near zero as it is, far out still growing, so that a stranger frame never looks less strange.
+        x = torch.asinh((features - self.shift) / self.scale)
+        raw = torch.stack([head(x) for head in self.heads])
+        return _LEAST + (_MOST - _LEAST) * torch.sigmoid(raw - 1.0)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (B, S) -> R (B, D), > 0."""
+        return self.each(features).exp().mean(0)
+
+
+def describe(look: Look) -> Tensor:
+    """What R is read from, (B, S): statistics of the feature maps, surprise by cell, and the belief."""
+    surprise = torch.log1p(look.surprise.flatten(1))
+    return torch.cat([look.statistics, surprise, look.lone.mu, look.lone.log_sigma], 1)
+
+
+def widen(lone: Gaussian, noise: Tensor) -> Gaussian:
+    """Add measurement noise to the message in a lone belief.
+
+    Args:
+        lone: N(0, I) times a message, (B, D), sigma < 1.
+        noise: R, (B, D), >= 0; 0 leaves the belief as it is.
+
+    Returns:
+        N(0, I) times the noisier message: nearer to 0 and wider, sigma < 1.
+    """
+    variance = torch.exp(2.0 * lone.log_sigma)
+    # With v = variance / (1 - variance): mu' = mu (1 + v) / (1 + v + R), sigma'^2 = (v + R) / (1 + v + R).
+    silence = 1.0 - variance
+    whole = 1.0 + noise * silence
+    return Gaussian(lone.mu / whole, 0.5 * torch.log((variance + noise * silence) / whole))
+
+
+def misfit(truth: Gaussian, belief: Gaussian) -> Tensor:
+    """Minus the expected log density of draws from `truth` under `belief`, less the constant: (B,) nats."""
+    squares = (truth.mu - belief.mu).square() + truth.sigma.square()
+    return (0.5 * squares * torch.exp(-2.0 * belief.log_sigma) + belief.log_sigma).sum(1)
+
+
+def _head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, outputs)
+    )

@@ -1,0 +1,76 @@
+"""Scores: how strange a frame is, from one look at it. Higher = stranger, for every one of them."""
+
+import torch
+from torch import Tensor, nn
+
+from robovae.gaussian import Gaussian
+from robovae.uncertainty.look import Look
+
+SCORES = ("surprise", "peak", "statistics", "sigma")
+"""Names, in the order of the columns that `Strangeness` gives."""
+
+
+class Strangeness(nn.Module):
+    """Every score of a look, fitted on nominal frames.
+
+    - surprise: log of KL(q(grid|x) || p(grid|mu)), nats over the whole frame: what the belief leaves
+      unexplained.
+    - peak: the cell whose surprise stands out most, in deviations of its own logarithm.
+    - statistics: log Mahalanobis distance of the feature maps' means and deviations, shrunk towards a
+      diagonal covariance (Ledoit & Wolf 2004 give the form; the share is fixed).
+    - sigma: mean log sigma of the calibrated belief: how much the frame leaves open.
+
+    Args:
+        cells: (h, w) of the grid.
+        statistics: S of a look.
+    """
+
+    cell_mean: Tensor
+    cell_std: Tensor
+    mean: Tensor
+    root: Tensor
+
+    def __init__(self, cells: tuple[int, int], statistics: int) -> None:
+        super().__init__()
+        self.register_buffer("cell_mean", torch.zeros(cells))
+        self.register_buffer("cell_std", torch.ones(cells))
+        self.register_buffer("mean", torch.zeros(statistics))
+        self.register_buffer("root", torch.eye(statistics))
+
+    def fit(self, surprise: Tensor, statistics: Tensor) -> None:
+        """Learn what nominal frames look like, from maps (N, h, w) and statistics (N, S)."""
+        logs = torch.log(surprise + SMALL)
+        self.cell_mean.copy_(logs.mean(0))
+        self.cell_std.copy_(logs.std(0).clamp_min(LEAST_STD))
+        self.mean.copy_(statistics.mean(0))
+        centred = (statistics - self.mean).double()
+        covariance = centred.T @ centred / len(centred)
+        diagonal = torch.diag(covariance.diagonal())
+        shrunk = (1.0 - SHRINKAGE) * covariance + SHRINKAGE * diagonal
+        shrunk += 1e-10 * covariance.diagonal().mean() * torch.eye(len(shrunk), dtype=torch.float64)
+        values, vectors = torch.linalg.eigh(shrunk)
+        self.root.copy_(vectors * values.rsqrt())
+
+    def stands_out(self, look: Look) -> Tensor:
+        """How far each cell's surprise is above its own, (B, h, w) deviations: the map of where."""
+        out: Tensor = (torch.log(look.surprise + SMALL) - self.cell_mean) / self.cell_std
+        return out
+
+    def forward(self, look: Look, total: Gaussian) -> Tensor:
+        """A look and its calibrated belief -> (B, len(SCORES))."""
+        distance = ((look.statistics - self.mean) @ self.root).square().mean(1)
+        columns = (
+            torch.log(look.surprise.sum((1, 2)) + SMALL),
+            self.stands_out(look).amax((1, 2)),
+            0.5 * torch.log(distance + 1e-12),
+            total.log_sigma.mean(1),
+        )
+        return torch.stack(columns, 1)
+
+
+SMALL = 0.05
+"""Nats below which a cell's surprise is all the same."""
+LEAST_STD = 0.1
+"""Deviation of a cell's log surprise at least: a cell in which nothing ever moved is not infinitely sure."""
+SHRINKAGE = 0.01
+"""Share of the diagonal in the covariance of the statistics."""

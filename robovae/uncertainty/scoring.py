@@ -1,0 +1,133 @@
+"""Score frames with a calibrated run: one by one, or in the order in which they came."""
+
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from robovae.filter import BeliefFilter, innovation
+from robovae.frames import check_frames, to_tensor
+from robovae.gaussian import Gaussian
+from robovae.run.directory import RunModel, load_model
+from robovae.uncertainty.model import Insight, Uncertainty, load_uncertainty
+from robovae.uncertainty.scores import SCORES
+
+Frames = NDArray[np.uint8]
+Doubles = NDArray[np.float64]
+
+TEMPORAL = "innovation"
+"""Name of the score that needs the frames before; the others judge a frame on its own."""
+_BATCH = 256
+_QUIET = 1e-3
+
+
+class Sequences(Protocol):
+    """Episodes laid end to end."""
+
+    @property
+    def frames(self) -> Frames:
+        """(N, H, W, 3)."""
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(E,) frames of each."""
+
+    @property
+    def action(self) -> NDArray[Any]:
+        """(N, A); action[n] leads from frame n to the next."""
+
+
+class Scorer:
+    """Every score of a calibrated run; higher = stranger.
+
+    Args:
+        model: the run's model.
+        uncertainty: its calibration.
+    """
+
+    def __init__(self, model: RunModel, uncertainty: Uncertainty) -> None:
+        self.model, self.uncertainty = model, uncertainty
+
+    @classmethod
+    def load(cls, run: Path) -> Self:
+        """Read a run directory.
+
+        Raises:
+            NotCalibratedError: it has no calibration.
+            RunError: it has no model, or one that cannot be read.
+        """
+        model = load_model(run)
+        return cls(model, load_uncertainty(run, model.vae))
+
+    @torch.no_grad()
+    def insight(self, frames: Frames) -> Insight:
+        """All that is known of at most some hundred frames (B, H, W, 3), in one pass.
+
+        Raises:
+            FrameError: frames of another shape or dtype than the run was trained on.
+        """
+        checked = check_frames(frames, self.model.facts.frame_shape)
+        found: Insight = self.uncertainty(self.model.vae, to_tensor(checked))
+        return found
+
+    def scores(self, frames: Frames) -> dict[str, Doubles]:
+        """Frames (B, H, W, 3) -> (B,) by name.
+
+        Raises:
+            FrameError: see `insight`.
+        """
+        return self._by_name(torch.cat([self.insight(part).scores for part in _batches(frames)]))
+
+    def where(self, frames: Frames) -> Doubles:
+        """How far each cell's surprise stands out, (B, h, w) deviations.
+
+        Raises:
+            FrameError: see `insight`.
+        """
+        looks = [self.uncertainty.strangeness.stands_out(self.insight(p).look) for p in _batches(frames)]
+        return _array(torch.cat(looks))
+
+    def sequence_scores(self, footage: Sequences) -> dict[str, Doubles]:
+        """Footage of N frames -> (N,) by name, the temporal score among them.
+
+        Raises:
+            FrameError: see `insight`.
+        """
+        insights = [self.insight(part) for part in _batches(footage.frames)]
+        mu, log_sigma = (torch.cat(parts) for parts in zip(*(one.total for one in insights), strict=True))
+        found = self._by_name(torch.cat([one.scores for one in insights]))
+        return {**found, TEMPORAL: self._innovations(Gaussian(mu, log_sigma), footage)}
+
+    def _by_name(self, columns: Tensor) -> dict[str, Doubles]:
+        return dict(zip(SCORES, _array(columns).T, strict=True))
+
+    def _innovations(self, total: Gaussian, footage: Sequences) -> Doubles:
+        """The filter run over every episode at once, each step of all that still go on."""
+        starts = np.cumsum(footage.lengths) - footage.lengths
+        order = np.argsort(-footage.lengths, kind="stable")  # so that those that end drop off the end
+        action = torch.from_numpy(np.asarray(footage.action, np.float32))
+        tracker, found = BeliefFilter(self.model.dynamics), np.zeros(len(footage.frames))
+        for time in range(int(footage.lengths.max())):
+            rows = starts[order[footage.lengths[order] > time]] + time
+            tracker.keep(len(rows))
+            lone = Gaussian(total.mu[rows], total.log_sigma[rows])
+            step = tracker.update(lone, action[rows - 1] if time else None)
+            found[rows] = _array(temporal(step.prior, lone))
+        return found
+
+
+def temporal(prior: Gaussian, lone: Gaussian) -> Tensor:
+    """The temporal score of each frame: log of its innovation, (B,)."""
+    return torch.log(innovation(prior, lone) + _QUIET)
+
+
+def _batches(frames: Frames) -> list[Frames]:
+    return [frames[first : first + _BATCH] for first in range(0, max(len(frames), 1), _BATCH)]
+
+
+def _array(tensor: Tensor) -> Doubles:
+    array: Doubles = tensor.cpu().numpy().astype(np.float64)
+    return array
