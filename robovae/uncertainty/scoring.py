@@ -108,7 +108,7 @@ class Scorer:
         """The filter run over every episode at once, each step of all that still go on."""
         starts = np.cumsum(footage.lengths) - footage.lengths
         order = np.argsort(-footage.lengths, kind="stable")  # so that those that end drop off the end
-        action = torch.from_numpy(np.asarray(footage.action, np.float32))
+        action = torch.from_numpy(np.array(footage.action, np.float32))
         tracker, found = BeliefFilter(self.model.dynamics), np.zeros(len(footage.frames))
         for time in range(int(footage.lengths.max())):
             rows = starts[order[footage.lengths[order] > time]] + time

@@ -1,0 +1,116 @@
+"""The belief filter: against the exact Kalman filter, and what silence and loud frames may do to it."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from robovae.dynamics import TemporalPrior
+from robovae.filter import BeliefFilter, innovation
+from robovae.gaussian import Gaussian
+
+PROCESS = math.exp(-0.5)
+"""Standard deviation of a step in `RandomWalk`."""
+
+
+class RandomWalk(TemporalPrior):
+    """z' = z + process noise, as a temporal prior."""
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__(latent_dim, 1, 4)
+
+    def step(self, z: torch.Tensor, action: torch.Tensor, memory: torch.Tensor):
+        return Gaussian(z, torch.full_like(z, math.log(PROCESS))), memory
+
+
+def lone_of(location: torch.Tensor, variance: float) -> Gaussian:
+    """N(0, I) times a message."""
+    precision = 1.0 + 1.0 / variance
+    return Gaussian(location / variance / precision, torch.full_like(location, -0.5 * math.log(precision)))
+
+
+def test_it_is_the_kalman_filter_where_the_next_state_is_known_up_to_noise_of_the_process():
+    torch.manual_seed(0)
+    tracker, seen = BeliefFilter(RandomWalk(1)), torch.randn(20, 1)
+    mean, variance = 0.0, 1.0  # of the first prior
+    for t, location in enumerate(seen):
+        step = tracker.update(lone_of(location[None], 0.3))
+        if t:
+            # The dynamics start from the posterior's mean: only the noise of the process widens the prior.
+            variance = PROCESS**2
+        gain = variance / (variance + 0.3)
+        mean, variance = mean + gain * (float(location) - mean), (1 - gain) * variance
+        assert float(step.posterior.mu) == pytest.approx(mean, abs=1e-5)
+        assert float(step.posterior.sigma) == pytest.approx(math.sqrt(variance), abs=1e-5)
+
+
+def test_a_frame_that_says_nothing_moves_nothing():
+    tracker = BeliefFilter(RandomWalk(3))
+    tracker.update(lone_of(torch.tensor([[0.5, -1.0, 2.0]]), 0.1))
+    silent = Gaussian(torch.zeros(1, 3), torch.zeros(1, 3))
+    step = tracker.update(silent)
+    assert torch.allclose(step.posterior.mu, step.prior.mu)
+    assert torch.allclose(step.posterior.log_sigma, step.prior.log_sigma)
+    assert float(innovation(step.prior, silent)) == pytest.approx(0.0, abs=1e-3)
+
+
+def test_an_action_is_heard():  # negative control for whatever runs without one
+    torch.manual_seed(0)
+    dynamics = TemporalPrior(2, 1, 8)
+    torch.nn.init.normal_(dynamics.head.weight)
+    priors = []
+    for push in (-1.0, 1.0):
+        tracker = BeliefFilter(dynamics)
+        tracker.update(lone_of(torch.zeros(1, 2), 0.1))
+        priors.append(tracker.update(lone_of(torch.zeros(1, 2), 0.1), torch.tensor([[push]])).prior.mu)
+    assert not torch.allclose(*priors)
+
+
+def test_sequences_side_by_side_are_filtered_as_each_alone():
+    torch.manual_seed(1)
+    dynamics = TemporalPrior(2, 1, 8)
+    torch.nn.init.normal_(dynamics.head.weight)
+    seen, action = torch.randn(4, 3, 2), torch.randn(4, 3, 1)
+    both, alone = BeliefFilter(dynamics), BeliefFilter(dynamics)
+    for t in range(4):
+        together = both.update(lone_of(seen[t], 0.2), action[t])
+        single = alone.update(lone_of(seen[t, :1], 0.2), action[t, :1])
+        assert torch.allclose(together.posterior.mu[:1], single.posterior.mu, atol=1e-6)
+    both.keep(1)
+    assert both.update(lone_of(seen[0, :1], 0.2), action[0, :1]).posterior.mu.shape == (1, 2)
+
+
+def test_reset_forgets():
+    tracker = BeliefFilter(RandomWalk(2))
+    first = tracker.update(lone_of(torch.ones(1, 2), 0.1))
+    tracker.reset()
+    again = tracker.update(lone_of(torch.ones(1, 2), 0.1))
+    assert torch.equal(first.posterior.mu, again.posterior.mu)
+
+
+def test_innovation_is_one_on_average_where_both_widths_are_true():
+    torch.manual_seed(0)
+    count, process, noise = 20_000, 0.5, 0.7
+    prior = Gaussian(torch.randn(count, 1), torch.full((count, 1), math.log(process)))
+    location = prior.mu + process * torch.randn(count, 1) + noise * torch.randn(count, 1)
+    found = innovation(prior, lone_of(location, noise**2))
+    assert float(found.mean()) == pytest.approx(1.0, abs=0.05)
+    off = innovation(prior, lone_of(location + 2.0, noise**2))
+    assert float(off.mean()) > 3.0
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.floats(-50, 50), st.floats(-6.9, -1e-3), st.floats(-50, 50), st.floats(-6.9, 0.0), st.integers(1, 4)
+)
+def test_no_variance_is_ever_negative_nor_wider_than_the_prior(mu, log_sigma, start, first, steps):
+    tracker = BeliefFilter(RandomWalk(1))
+    tracker.update(Gaussian(torch.tensor([[start]]), torch.tensor([[first]])))
+    for _ in range(steps):
+        lone = Gaussian(torch.tensor([[mu]]), torch.tensor([[log_sigma]]))
+        step = tracker.update(lone)
+        assert torch.isfinite(step.posterior.mu).all()
+        assert float(step.posterior.log_sigma) <= float(step.prior.log_sigma) + 1e-5
+        assert float(innovation(step.prior, lone)) >= 0.0

@@ -1,0 +1,288 @@
+"""Measurement noise, corruptions, scores, and a calibrated run from end to end on toy frames."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import robovae
+from robovae.belief import Perceiver
+from robovae.episodes import EpisodeError, EpisodeStore, write_episode
+from robovae.frames import FrameError
+from robovae.gaussian import Gaussian, kl
+from robovae.monitor import CalibrationError, MonitorError
+from robovae.run.directory import RunFacts, build_model, read_tensors, save_model
+from robovae.uncertainty import (
+    SCORES,
+    TEMPORAL,
+    CalibrateConfig,
+    FrameMonitor,
+    NotCalibratedError,
+    Scorer,
+    calibrate_run,
+)
+from robovae.uncertainty.corruptions import KINDS, corrupt
+from robovae.uncertainty.look import Look
+from robovae.uncertainty.noise import MeasurementNoise, misfit, widen
+from robovae.uncertainty.scores import Strangeness
+from robovae.vae import ModelConfig
+from tests.test_train import toy_episode
+
+LONE = st.tuples(st.floats(-5, 5), st.floats(-6.5, -1e-2))
+
+
+def gaussian(pair: tuple[float, float]) -> Gaussian:
+    return Gaussian(torch.tensor([[pair[0]]]), torch.tensor([[pair[1]]]))
+
+
+class TestWiden:
+    """Noise on the message of a belief."""
+
+    @settings(deadline=None)
+    @given(LONE)
+    def test_no_noise_changes_nothing(self, pair):
+        lone = gaussian(pair)
+        same = widen(lone, torch.zeros(1, 1))
+        assert torch.allclose(same.mu, lone.mu, atol=1e-5)
+        assert torch.allclose(same.log_sigma, lone.log_sigma, atol=1e-4)
+
+    @settings(deadline=None)
+    @given(LONE, st.floats(0, 1e4))
+    def test_it_is_the_prior_times_the_noisier_message(self, pair, noise):
+        lone = gaussian(pair)
+        variance = math.exp(2 * pair[1])
+        precision = 1 / (variance / (1 - variance) + noise)
+        location = pair[0] / (1 - variance)
+        total = widen(lone, torch.tensor([[noise]]))
+        assert float(total.sigma) == pytest.approx((1 + precision) ** -0.5, rel=1e-3)
+        assert float(total.mu) == pytest.approx(location * precision / (1 + precision), rel=1e-3, abs=1e-5)
+
+    @settings(deadline=None)
+    @given(LONE, st.floats(0, 1e3), st.floats(1e-3, 1e3))
+    def test_more_noise_says_less(self, pair, noise, more):
+        lone, standard = gaussian(pair), Gaussian.standard(torch.zeros(1, 1))
+        a, b = (widen(lone, torch.tensor([[value]])) for value in (noise, noise + more))
+        assert float(kl(b, standard)) <= float(kl(a, standard)) + 1e-5
+        assert float(a.log_sigma) <= float(b.log_sigma) + 1e-6 <= 1e-5
+
+    def test_endless_noise_leaves_the_prior(self):
+        total = widen(gaussian((3.0, -3.0)), torch.tensor([[1e9]]))
+        assert float(total.mu) == pytest.approx(0, abs=1e-6)
+        assert float(total.sigma) == pytest.approx(1, abs=1e-6)
+
+
+def test_the_misfit_is_least_at_the_width_of_the_error():
+    truth = Gaussian(torch.tensor([[0.7]]), torch.tensor([[-20.0]]))
+    widths = torch.linspace(-2, 1, 301)
+    costs = [float(misfit(truth, Gaussian(torch.zeros(1, 1), w.view(1, 1)))) for w in widths]
+    assert float(widths[int(np.argmin(costs))].exp()) == pytest.approx(0.7, rel=0.02)
+
+
+class TestCorruptions:
+    """Self-made corruptions."""
+
+    def images(self, seed: int, count: int = 64) -> torch.Tensor:
+        return torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+
+    def test_same_generator_same_corruption(self):
+        a, b = (corrupt(self.images(0), self.images(1), torch.Generator().manual_seed(3)) for _ in "ab")
+        assert torch.equal(a, b)
+        assert float(a.min()) >= 0
+        assert float(a.max()) <= 1
+        assert not torch.equal(a, corrupt(self.images(0), self.images(1), torch.Generator().manual_seed(4)))
+
+    @pytest.mark.parametrize("make", KINDS, ids=lambda make: make.__name__)
+    def test_each_kind_changes_more_the_stronger_it_is(self, make):
+        images, others = self.images(0), self.images(1)
+        moved = []
+        for strength in (0.05, 1.0):
+            out = make(images, others, torch.full((64, 1, 1, 1), strength), torch.Generator().manual_seed(0))
+            assert out.shape == images.shape
+            assert torch.isfinite(out).all()
+            moved.append(float((out - images).square().mean()))
+        assert moved[1] > 1e-3
+        assert moved[1] >= moved[0] > 0
+
+    def test_mild_ones_are_common(self):
+        images = self.images(0, 512)
+        error = (corrupt(images, self.images(1, 512), torch.Generator().manual_seed(0)) - images).abs()
+        assert float((error.flatten(1).mean(1) < 0.1).float().mean()) > 0.3
+
+
+class TestScores:
+    """What is fitted on nominal looks."""
+
+    @torch.no_grad()
+    def test_statistics_are_a_mahalanobis_distance(self):
+        generator = torch.Generator().manual_seed(0)
+        mixing = torch.randn(5, 5, generator=generator)
+        rows = torch.randn(20_000, 5, generator=generator) @ mixing
+        fitted = Strangeness((2, 2), 5)
+        fitted.fit(torch.rand(20_000, 2, 2, generator=generator), rows)
+        found = ((rows - fitted.mean) @ fitted.root).square().sum(1)
+        wanted = ((rows - rows.mean(0)) @ torch.linalg.inv(torch.cov(rows.T)) * (rows - rows.mean(0))).sum(1)
+        assert float(torch.corrcoef(torch.stack([found, wanted]))[0, 1]) > 0.98  # less the shrinkage
+
+    def test_the_map_points_at_the_cell_that_stands_out_from_its_own(self):
+        """Not at the one whose surprise is largest on every frame."""
+        generator = torch.Generator().manual_seed(0)
+        usual = torch.rand(256, 2, 2, generator=generator) * torch.tensor([[100.0, 1.0], [1.0, 1.0]])
+        fitted = Strangeness((2, 2), 3)
+        fitted.fit(usual, torch.randn(256, 3, generator=generator))
+        nothing = Gaussian(torch.zeros(1, 1), torch.zeros(1, 1))
+        strange = torch.tensor([[[50.0, 0.5], [9.0, 0.5]]])
+        seen = Look(torch.zeros(1, 3), nothing, nothing, strange)
+        assert int(fitted.stands_out(seen).argmax()) == 2
+
+    def test_noise_tells_frames_apart_only_through_their_features(self):
+        torch.manual_seed(0)
+        noise = MeasurementNoise(4, 2)
+        noise.standardise(torch.randn(100, 4))
+        near, far = noise(torch.zeros(1, 4)), noise(torch.full((1, 4), 1e6))
+        assert torch.isfinite(far).all()
+        assert (near > 0).all()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("toy")
+    for seed in (*range(24), *range(10_000, 10_012), *range(20_000, 20_004)):
+        write_episode(path, toy_episode(seed))
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+    """A calibrated run of an untrained model: the plumbing is the same."""
+    path = tmp_path_factory.mktemp("run")
+    torch.manual_seed(0)
+    save_model(path, build_model(ModelConfig.tiny(), RunFacts((16, 16, 3), 2, "Toy-v0", None)))
+    result = calibrate_run(path, data, CalibrateConfig.tiny())
+    assert result["episodes"] == 12
+    return path
+
+
+class TestCalibratedRun:
+    """A run directory with its calibration."""
+
+    def frames(self, data: Path, count: int = 8) -> np.ndarray:
+        return EpisodeStore(data).split("test").frames(np.arange(count))
+
+    def test_the_perceiver_takes_the_calibration_where_there_is_one(self, run, data):
+        total, raw = Perceiver.load(run), Perceiver.load(run, calibrated=False)
+        assert total.is_calibrated
+        assert not raw.is_calibrated
+        frames = self.frames(data)
+        assert (total(frames).sigma >= raw(frames).sigma - 1e-6).all()
+        assert (total(frames).sigma <= 1).all()
+        np.testing.assert_array_equal(total(frames).local.mu, raw(frames).local.mu)
+
+    def test_update_gives_the_scores_of_the_whole_sequence(self, run, data):
+        """One frame at a time, or all of an episode at once: the same numbers."""
+        episode = EpisodeStore(data).split("test")[0]
+        monitor = FrameMonitor.load(run)
+
+        class One:
+            frames = episode.image
+            lengths = np.array([len(episode.image)])
+            action = np.concatenate([episode.action, np.zeros((1, 2), np.float32)])
+
+        found = monitor.sequence_scores(One())
+        assert set(found) == {*SCORES, TEMPORAL, "monitor"}
+        verdicts = monitor.watch(One.frames, One.action)
+        names = monitor.calibration.evidence.scores
+        whole = np.stack([found[name] for name in names], axis=1)
+        levels = monitor.calibration.evidence.levels(whole).max(axis=1)
+        np.testing.assert_allclose([v.score for v in verdicts], levels, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(monitor.score(One.frames), found["monitor"], rtol=1e-5)
+
+    def test_sequences_of_other_lengths_do_not_mix(self, run, data):
+        store, scorer = EpisodeStore(data).split("test"), Scorer.load(run)
+        pieces = [(store[0].image[:5], store[0].action[:5]), (store[1].image[:9], store[1].action[:9])]
+
+        class Both:
+            frames = np.concatenate([images for images, _ in pieces])
+            lengths = np.array([5, 9])
+            action = np.concatenate([taken for _, taken in pieces])
+
+        both = scorer.sequence_scores(Both())[TEMPORAL]
+        for (images, taken), rows in zip(pieces, (slice(0, 5), slice(5, 14)), strict=True):
+
+            class One:
+                frames, lengths, action = images, np.array([len(images)]), taken
+
+            np.testing.assert_allclose(
+                scorer.sequence_scores(One())[TEMPORAL], both[rows], rtol=1e-4, atol=1e-4
+            )
+
+    def test_a_verdict_names_score_place_and_latents(self, run, data):
+        monitor = robovae.load_monitor(run)
+        monitor.reset()
+        frame = self.frames(data)[0].copy()
+        frame[8:, :8] = np.random.default_rng(0).integers(0, 256, (8, 8, 3))
+        verdict = monitor.update(frame)
+        assert not verdict.trusted
+        assert verdict.why.score in (*SCORES, TEMPORAL)
+        assert verdict.why.region is not None
+        assert "its limit" in str(verdict.why)
+
+    def test_frames_of_another_shape_are_refused(self, run, data):
+        monitor = FrameMonitor.load(run)
+        with pytest.raises(FrameError, match="expected"):
+            monitor.update(self.frames(data))
+        with pytest.raises(FrameError, match="expected"):
+            monitor.scores(np.zeros((1, 24, 24, 3), np.uint8))
+
+    def test_calibrating_twice_gives_the_same_file(self, run, data, tmp_path):
+        (tmp_path / "run").mkdir()
+        for name in ("config.json", "model.safetensors"):
+            (tmp_path / "run" / name).write_bytes((run / name).read_bytes())
+        calibrate_run(tmp_path / "run", data, CalibrateConfig.tiny())
+        assert (tmp_path / "run" / "monitor.json").read_bytes() == (run / "monitor.json").read_bytes()
+        own, again = (read_tensors(path / "uncertainty.safetensors") for path in (run, tmp_path / "run"))
+        assert own.keys() == again.keys()
+        assert all(torch.equal(own[name], again[name]) for name in own)
+
+
+class TestRefusals:
+    """One clear line each."""
+
+    def test_a_run_that_is_not_calibrated(self, tmp_path):
+        save_model(tmp_path, build_model(ModelConfig.tiny(), RunFacts((16, 16, 3), 2, "Toy-v0", None)))
+        with pytest.raises(NotCalibratedError, match="robovae calibrate"):
+            robovae.load_monitor(tmp_path)
+        with pytest.raises(NotCalibratedError, match="robovae calibrate"):
+            Perceiver.load(tmp_path, calibrated=True)
+        assert not Perceiver.load(tmp_path).is_calibrated
+
+    def test_the_calibration_of_other_weights(self, run, tmp_path):
+        torch.manual_seed(7)
+        save_model(tmp_path, build_model(ModelConfig.tiny(), RunFacts((16, 16, 3), 2, "Toy-v0", None)))
+        for name in ("uncertainty.safetensors", "monitor.json"):
+            (tmp_path / name).write_bytes((run / name).read_bytes())
+        with pytest.raises(NotCalibratedError, match="another's"):
+            robovae.load_monitor(tmp_path)
+        with pytest.raises(NotCalibratedError, match="another's"):
+            robovae.load(tmp_path)
+
+    def test_a_monitor_of_another_run(self, run, tmp_path):
+        for name in ("config.json", "model.safetensors", "uncertainty.safetensors"):
+            (tmp_path / name).write_bytes((run / name).read_bytes())
+        text = (run / "monitor.json").read_text()
+        own = text.split('"fingerprint": "')[1].split('"')[0]
+        (tmp_path / "monitor.json").write_text(text.replace(own, "0" * 64))
+        with pytest.raises(MonitorError, match="robovae calibrate"):
+            robovae.load_monitor(tmp_path)
+
+    def test_too_few_episodes(self, run, data):
+        with pytest.raises(CalibrationError, match="99"):
+            calibrate_run(run, data, CalibrateConfig())
+
+    def test_no_calibrate_split(self, run, tmp_path):
+        write_episode(tmp_path, toy_episode(0))
+        with pytest.raises(EpisodeError, match="calibrate"):
+            calibrate_run(run, tmp_path, CalibrateConfig.tiny())
