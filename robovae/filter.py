@@ -19,6 +19,8 @@ _LEAST_SILENCE = 1e-6
 class Step(NamedTuple):
     """What one frame did to the belief, (B, D) each."""
 
+    last: Tensor | None
+    """Posterior mean after the frame before; None at the first frame of a sequence."""
     prior: Gaussian
     """Before the frame."""
     posterior: Gaussian
@@ -53,6 +55,7 @@ class BeliefFilter:
             lone: beliefs of the frames under N(0, I), (B, D), sigma < 1.
             action: what led to these frames, (B, A); zeros if None. The first frame has none.
         """
+        last = None if self._past is None else self._past[0]
         if self._past is None:
             memory = lone.mu.new_zeros(len(lone.mu), self.dynamics.cell.hidden_size)
             prior = Gaussian.standard(lone.mu)
@@ -63,7 +66,7 @@ class BeliefFilter:
             prior, memory = self.dynamics.step(z, taken, memory)
         posterior = fuse(prior, lone)
         self._past = posterior.mu, memory
-        return Step(prior, posterior)
+        return Step(last, prior, posterior)
 
 
 def innovation(prior: Gaussian, lone: Gaussian) -> Tensor:

@@ -521,7 +521,7 @@ def test_a_missing_number_of_a_score_is_refused():
         ({"alpha_gate": 0.0}, "alpha_gate: expected a rate"),
         ({"memory": 0.5}, "memory: expected at least 1 frame"),
         ({"release": 1.5}, "release: expected a share of the limit"),
-        ({"release_steps": 11}, "release_steps: expected 1 to deadline = 10, received 11"),
+        ({"release_steps": 11}, "release_steps: expected 1 to deadline = 5, received 11"),
     ],
 )
 def test_settings_out_of_range_are_refused(values, message):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import robovae
 from robovae.belief import Perceiver
+from robovae.dynamics import TemporalPrior
 from robovae.episodes import EpisodeError, EpisodeStore, write_episode
 from robovae.frames import FrameError
 from robovae.gaussian import Gaussian, kl
@@ -26,6 +27,7 @@ from robovae.uncertainty import (
     calibrate_run,
 )
 from robovae.uncertainty.corruptions import KINDS, corrupt
+from robovae.uncertainty.following import Follower
 from robovae.uncertainty.look import Look
 from robovae.uncertainty.noise import MeasurementNoise, misfit, widen
 from robovae.uncertainty.scores import Strangeness
@@ -192,7 +194,7 @@ class TestCalibratedRun:
             action = np.concatenate([episode.action, np.zeros((1, 2), np.float32)])
 
         found = monitor.sequence_scores(One())
-        assert set(found) == {*SCORES, TEMPORAL, "monitor"}
+        assert set(found) == {*SCORES, *TEMPORAL, "monitor"}
         verdicts = monitor.watch(One.frames, One.action)
         names = monitor.calibration.evidence.scores
         whole = np.stack([found[name] for name in names], axis=1)
@@ -209,15 +211,14 @@ class TestCalibratedRun:
             lengths = np.array([5, 9])
             action = np.concatenate([taken for _, taken in pieces])
 
-        both = scorer.sequence_scores(Both())[TEMPORAL]
+        both = scorer.sequence_scores(Both())
         for (images, taken), rows in zip(pieces, (slice(0, 5), slice(5, 14)), strict=True):
 
             class One:
                 frames, lengths, action = images, np.array([len(images)]), taken
 
-            np.testing.assert_allclose(
-                scorer.sequence_scores(One())[TEMPORAL], both[rows], rtol=1e-4, atol=1e-4
-            )
+            for name, alone in scorer.sequence_scores(One()).items():
+                np.testing.assert_allclose(alone, both[name][rows], rtol=1e-4, atol=1e-4)
 
     def test_a_verdict_names_score_place_and_latents(self, run, data):
         monitor = robovae.load_monitor(run)
@@ -226,7 +227,7 @@ class TestCalibratedRun:
         frame[8:, :8] = np.random.default_rng(0).integers(0, 256, (8, 8, 3))
         verdict = monitor.update(frame)
         assert not verdict.trusted
-        assert verdict.why.score in (*SCORES, TEMPORAL)
+        assert verdict.why.score in (*SCORES, *TEMPORAL)
         assert verdict.why.region is not None
         assert "its limit" in str(verdict.why)
 
@@ -246,6 +247,22 @@ class TestCalibratedRun:
         own, again = (read_tensors(path / "uncertainty.safetensors") for path in (run, tmp_path / "run"))
         assert own.keys() == again.keys()
         assert all(torch.equal(own[name], again[name]) for name in own)
+
+
+def test_a_frame_that_stands_still_while_it_should_move_is_still_and_one_that_jumps_is_an_innovation():
+    """Three sequences that begin alike: one goes on as it should, one freezes, one jumps."""
+    torch.manual_seed(0)
+    dynamics = TemporalPrior(2, 1, 8)
+    with torch.no_grad():
+        dynamics.head.bias.copy_(torch.tensor([0.5, 0.5, -2.0, -2.0]))  # it moves by 0.5 a step
+    follower = Follower(dynamics)
+    narrow = torch.full((3, 2), -3.0)
+    first = follower.update(Gaussian(torch.zeros(3, 2), narrow))
+    assert torch.equal(first, torch.zeros(3, 2))
+    goes_on, frozen, jumps = torch.full((1, 2), 0.5), torch.zeros(1, 2), torch.full((1, 2), -3.0)
+    found = follower.update(Gaussian(torch.cat([goes_on, frozen, jumps]), narrow))
+    assert int(found[:, TEMPORAL.index("stillness")].argmax()) == 1
+    assert int(found[:, TEMPORAL.index("innovation")].argmax()) == 2
 
 
 class TestRefusals:

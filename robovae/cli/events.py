@@ -39,7 +39,10 @@ class Watcher:
         self._stack.close()
 
     def __call__(self, stage: str, event: Any) -> None:
-        """Show an event of a stage: a CollectEvent or a TrainEvent."""
+        """Show an event of a stage: a CollectEvent, a TrainEvent or a CalibrateEvent."""
+        if stage == "calibrate":
+            self._show(f"calibrate, {event.part}", event.done, event.total, "")
+            return
         if event.message and (event.kind in WORTH_A_LINE or (event.kind == "stop" and stage != "collect")):
             log(f"{stage}: {event.message}")
         if stage == "collect":

@@ -9,6 +9,7 @@ import tyro
 
 from robovae.cli.collect import stage_factory
 from robovae.cli.console import facts, log, number, show
+from robovae.cli.evaluate import judge_run
 from robovae.cli.events import Watcher
 from robovae.cli.train import trained_words
 from robovae.records import read_json
@@ -17,7 +18,7 @@ from robovae.run import Listeners, StageEvent, load_recipe, run_recipe
 
 @dataclass(frozen=True)
 class Run:
-    """Run a recipe: collect frames, train on them, draw the report.
+    """Run a recipe: collect frames, train on them, calibrate, judge, draw the report.
 
     A stage that is finished is skipped, one that was interrupted goes on, and one whose config or data has
     changed runs anew; what it made before is kept as NAME.old-1.
@@ -38,7 +39,7 @@ class Run:
         """Run all stages, and end with the figures and the page."""
         recipe = load_recipe(self.recipe, self.root)
         with Watcher() as watcher:
-            result = run_recipe(recipe, stage_factory, Listeners(tell, watcher))
+            result = run_recipe(recipe, stage_factory, Listeners(tell, watcher), judge_run)
         show(result, self.json, facts(summary(result)))
         return 0
 

@@ -69,8 +69,8 @@ def alarm_table(episodes: Sequence[Watched], step_seconds: float) -> dict[str, A
     faulted = [one for one in episodes if one.onset is not None]
     clean = [one for one in episodes if one.onset is None]
     watching = [one for one in faulted if not one.false_alarm]
-    tpr = _rate(sum(one.alarm is not None for one in watching), len(faulted))
-    alarmed = _rate(sum(one.false_alarm for one in clean), len(clean))
+    tpr = rate(sum(one.alarm is not None for one in watching), len(faulted))
+    alarmed = rate(sum(one.false_alarm for one in clean), len(clean))
     tnr = None if alarmed is None else 1 - alarmed["value"]
     return {
         "tpr": tpr,
@@ -82,7 +82,8 @@ def alarm_table(episodes: Sequence[Watched], step_seconds: float) -> dict[str, A
     }
 
 
-def _rate(hits: int, trials: int) -> dict[str, float] | None:
+def rate(hits: int, trials: int) -> dict[str, float] | None:
+    """A share with its exact 95 % interval: {"value", "low", "high", "of"}; None without a trial."""
     if trials == 0:
         return None
     low, high = binomial_interval(hits, trials)

@@ -81,7 +81,7 @@ def plan(faults: Mapping[str, FaultFacts], names: Iterable[str], severities: Seq
 
 
 @dataclass
-class _Run:
+class Run:
     """One episode as it happened."""
 
     frames: list[Frames] = field(default_factory=list)
@@ -90,6 +90,7 @@ class _Run:
     rewards: list[float] = field(default_factory=list)
 
     def see(self, observation: Mapping[str, Any], info: Mapping[str, Any]) -> None:
+        """Remember what the environment gave."""
         self.frames.append(np.asarray(observation["image"]))
         if "qpos" in info:
             self.positions.append(np.array(info["qpos"], np.float64))
@@ -114,23 +115,15 @@ class Twins:
         if not seeds or steps < 1:
             raise JudgeError(f"expected seeds and at least 1 step, received {len(seeds)} and {steps}")
         self.make_env, self.seeds = make_env, tuple(seeds)
-        self._runs = self._play(policy, steps)
-        self.clean = _joined(self._runs)
+        env = make_env(None, 0)
+        try:
+            self._runs = list(play(env, self.seeds, steps, policy))
+        finally:
+            env.close()
+        self.clean = joined(self._runs)
         """The nominal episodes."""
         for run in self._runs:
             run.frames.clear()  # the joined copy serves
-
-    def _play(self, policy: str, steps: int) -> list[_Run]:
-        env = self.make_env(None, 0)
-        try:
-            actor = make_policy(policy, env)
-            runs = []
-            for seed in self.seeds:
-                limit = min(steps, actor.reset(seed) or steps)
-                runs.append(_roll(env, seed, limit, lambda seen, _: actor(seen)))
-            return runs
-        finally:
-            env.close()
 
     def faulted(self, cell: Cell, episodes: int | None = None) -> Faulted:
         """The twins of the first so many episodes (all if None) in a cell.
@@ -196,10 +189,21 @@ def psnr(frames: Frames, reference: Frames) -> Doubles:
     return decibels
 
 
+def play(env: gym.Env[Any, Any], seeds: Iterable[int], steps: int, policy: str) -> Iterator[Run]:
+    """Play an episode of each seed when it is asked for, cut after `steps` steps.
+
+    The policy is named as `robovae collect` names it.
+    """
+    actor = make_policy(policy, env)
+    for seed in seeds:
+        limit = min(steps, actor.reset(seed) or steps)
+        yield _roll(env, seed, limit, lambda seen, _: actor(seen))
+
+
 def _roll(
     env: gym.Env[Any, Any], seed: int, steps: int, choose: Callable[[Mapping[str, Any], int], Any]
-) -> _Run:
-    run = _Run()
+) -> Run:
+    run = Run()
     observation, info = env.reset(seed=seed)
     run.see(observation, info)
     ended = False
@@ -213,7 +217,8 @@ def _roll(
     return run
 
 
-def _joined(runs: Sequence[_Run]) -> Footage:
+def joined(runs: Sequence[Run]) -> Footage:
+    """Episodes one after the other."""
     lengths = np.array([len(run.frames) for run in runs])
     rows = [np.array(run.actions, np.float32).reshape(len(run.actions), -1) for run in runs]
     told = [np.stack(run.positions) for run in runs if run.positions]

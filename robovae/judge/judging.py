@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robovae import __version__
-from robovae.belief import Belief
+from robovae.belief import Floats
 from robovae.config import to_plain
 from robovae.judge.cells import Cell, Faulted, FaultFacts, MakeEnv, Twins, plan
 from robovae.judge.config import JudgeConfig
-from robovae.judge.errors import JudgeError
+from robovae.judge.errors import JudgeError, UnreadableError
 from robovae.judge.metrics import auroc
 from robovae.judge.reader import harm_class
 from robovae.judge.strangeness import Ground, Nominal
@@ -22,7 +23,7 @@ from robovae.judge.summary import summarise
 from robovae.judge.truth import Reference
 from robovae.records import digest, read_json, write_json
 
-FORMAT = 1
+FORMAT = 2
 """Version of a cell's record; raise it when a figure changes its meaning."""
 CONTROL_EPISODES = 2
 """Episodes on which severity 0 of every fault must change nothing."""
@@ -40,6 +41,7 @@ class _Court:
         clean = twins.clean
         self.clean = {"total": subject.total(clean.frames), "raw": subject.raw(clean.frames)}
         self.reference = {name: Reference.of(belief, clean.episode) for name, belief in self.clean.items()}
+        self._clean_scores = subject.scores(clean.first(CONTROL_EPISODES))
         self._known = self._fingerprint()
 
     def key(self, cell: Cell) -> str:
@@ -58,7 +60,7 @@ class _Court:
             "total": self.reference["total"].compare(total, changed),
             "raw": self.reference["raw"].compare(self.subject.raw(footage.frames), changed),
         }
-        loss = self._loss(faulted, total)
+        loss = self._loss(total.mu, changed)
         error = truth["total"]["rms_error"]["value"]
         return {
             **to_plain(cell),
@@ -80,10 +82,8 @@ class _Court:
             JudgeError: severity 0 changes pixels, or a score gives the same frames other numbers.
         """
         faulted = self.twins.faulted(cell, CONTROL_EPISODES).footage
-        clean = self.twins.clean.first(CONTROL_EPISODES)
-        known = self.subject.scores(clean)
         for name, values in self.subject.scores(faulted).items():
-            found = auroc(values, known[name])
+            found = auroc(values, self._clean_scores[name])
             if found != 0.5:
                 raise JudgeError(
                     f"{cell}, score {name!r}: expected AUROC 0.5 on identical frames, received {found}; "
@@ -91,12 +91,15 @@ class _Court:
                 )
         return 0.5
 
-    def _loss(self, faulted: Faulted, total: Belief) -> float | None:
-        qpos = self.twins.clean.qpos
+    def _loss(self, mu: Floats, changed: NDArray[np.bool_]) -> float | None:
+        """What the mu of faulted frames no longer tell; None where there is nothing to be read."""
+        qpos, clean = self.twins.clean.qpos, self.clean["total"].mu.astype(np.float64)
         if self.subject.reader is None or qpos is None:
             return None
-        clean = self.clean["total"].mu.astype(np.float64)
-        return self.subject.reader.lost(clean, total.mu.astype(np.float64), qpos, faulted.changed)
+        try:
+            return self.subject.reader.lost(clean, mu.astype(np.float64), qpos, changed)
+        except UnreadableError:
+            return None
 
     def _fingerprint(self) -> str:
         hashed = hashlib.sha256(self.twins.clean.digest().encode())
@@ -106,11 +109,9 @@ class _Court:
             for name, sample in samples.items():
                 hashed.update(f"{side} {name} {self.nominal.limits.get(name)}".encode())
                 hashed.update(sample.values.tobytes() + sample.episode.tobytes())
-        if self.subject.reader is not None and self.twins.clean.qpos is not None:
-            mu = self.clean["total"].mu.astype(np.float64)
-            every = np.ones(len(mu), np.bool_)
-            wrong = np.roll(mu, 1, axis=0)
-            hashed.update(repr(self.subject.reader.lost(mu, wrong, self.twins.clean.qpos, every)).encode())
+        mu = self.clean["total"].mu
+        loss = self._loss(np.roll(mu, 1, axis=0), np.ones(len(mu), np.bool_))
+        hashed.update(repr(loss).encode())
         return hashed.hexdigest()
 
 
@@ -139,7 +140,8 @@ def judge(
     Returns:
         JSON-able. "cells": a row each, with fault, severity, kind, split, psnr, changed (share of the frames
         that differ from the clean twin's; only they count), "scores" (see `Nominal.row`), "truth" (see
-        `Reference.compare`) and "harm": error of mu in nominal deviations, loss of what a probe reads, class.
+        `Reference.compare`) and "harm": error of mu in nominal deviations, loss of what a probe reads and its
+        class, both None where nothing can be read.
         "summary": see `summarise`. "nominal": see `Nominal.facts`. "controls": AUROC of severity 0 by fault.
         "config", "seconds".
 

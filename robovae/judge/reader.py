@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from robovae.evaluate.probe import Probe, ProbeConfig
 from robovae.judge.detector import Sees
-from robovae.judge.errors import JudgeError
+from robovae.judge.errors import JudgeError, UnreadableError
 from robovae.judge.footage import Doubles, Footage
 
 READABLE = 0.5
@@ -25,7 +25,11 @@ class Reader(Protocol):
     """Measures what an error of mu costs."""
 
     def lost(self, clean: Doubles, faulted: Doubles, qpos: Doubles, changed: NDArray[np.bool_]) -> float:
-        """Share of what clean mu (N, D) tell that faulted mu (N, D) do not on changed frames (N,), 0 to 1."""
+        """Share of what clean mu (N, D) tell that faulted mu (N, D) do not on changed frames (N,), 0 to 1.
+
+        Raises:
+            UnreadableError: clean mu tell nothing.
+        """
 
 
 class JointReader:
@@ -61,7 +65,7 @@ class JointReader:
         """Share of explained variance that is lost, over the values that clean mu tell with R² >= 0.5.
 
         Raises:
-            JudgeError: clean mu tell none of them.
+            UnreadableError: clean mu tell none of them.
         """
         truth = joint_values(qpos, self._joints)[:, self._moving]
         variance = truth.var(axis=0) + 1e-12
@@ -69,7 +73,7 @@ class JointReader:
         left = 1 - np.square(self._probe(faulted[changed]) - truth[changed]).mean(axis=0) / variance
         readable = kept >= READABLE
         if not readable.any():
-            raise JudgeError(
+            raise UnreadableError(
                 f"expected a joint that mu tells with R² >= {READABLE}, received {kept.max():.2f} at best; "
                 "train longer"
             )

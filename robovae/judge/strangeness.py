@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +101,8 @@ class Nominal:
             side: auroc_by_episode(sample, other, draws=draws, seed=seed) for side, other in sides.items()
         }
         weakest = min(found, key=lambda side: found[side].value)
-        mixed = shuffled(sample, sides["test"], np.random.default_rng([seed, 2]))
+        own = crc32(sample.values.tobytes())  # one permutation for all would make one draw of many controls
+        mixed = shuffled(sample, sides["test"], np.random.default_rng([seed, 2, own]))
         return {
             "auroc": found[weakest].facts(),
             "against": weakest,

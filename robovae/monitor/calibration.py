@@ -41,11 +41,11 @@ class MonitorConfig:
     """Share of fitting episodes in which a score passes level 1: sets the scales, no guarantee."""
     memory: float = 8.0
     """Frames that the fading means of the alarm reach back."""
-    release: float = 0.7
+    release: float = 0.9
     """Share of the gate's limit below which a frame is calm."""
-    release_steps: int = 3
+    release_steps: int = 2
     """Calm frames in a row after which trust returns."""
-    deadline: int = 10
+    deadline: int = 5
     """Frames in a row within the limit after which trust returns, calm or not."""
 
     def __post_init__(self) -> None:

@@ -14,7 +14,8 @@ from robovae.belief import Perceiver
 from robovae.episodes import EpisodeStore, split_of
 from robovae.evaluate import EvaluateConfig, HolesConfig, compare_holes, evaluate, held_out
 from robovae.records import read_json
-from robovae.report import looks
+from robovae.report import looks, uncertainty
+from robovae.report.filmchart import Watched
 from robovae.report.pictures import Image, Picture
 from robovae.run.directory import RunModel
 from robovae.train import read_metrics
@@ -38,6 +39,8 @@ class Material:
     samples: looks.Blocks
     walks: looks.Blocks
     """VAE over plain autoencoder; empty where there is none."""
+    films: list[Watched]
+    """Faults under the monitor, in the order of the figures; empty where none were kept."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class Effort:
     @classmethod
     def tiny(cls) -> Self:
         """Seconds, for tests and quick looks: probe and smoothness come out too low."""
-        return cls(EvaluateConfig.tiny(), HolesConfig(pairs=8, pool=200), 0.01)
+        quality = EvaluateConfig.tiny()
+        return cls(quality, HolesConfig(pairs=8, pool=200, probe=quality.probe), 0.01)
 
 
 def gather(run: Path, data: Path, effort: Effort) -> Material:
@@ -79,6 +83,7 @@ def gather(run: Path, data: Path, effort: Effort) -> Material:
     few = looks.spread(test, looks.FILM_FRAMES - 1)
     maps, map_numbers = looks.map_rows(perceiver.model.vae, few, many)
     walks, walk_numbers = walk(run, perceiver, test, train, effort.holes)
+    findings = uncertainty.gather(run, perceiver)
     return Material(
         figures={
             "run": describe_run(perceiver.model),
@@ -91,6 +96,7 @@ def gather(run: Path, data: Path, effort: Effort) -> Material:
             "film": film_numbers,
             "maps": map_numbers,
             "walks": walk_numbers,
+            "uncertainty": findings.figures,
             "provenance": read_json(run / "provenance.json") or {},
         },
         film=film,
@@ -100,6 +106,7 @@ def gather(run: Path, data: Path, effort: Effort) -> Material:
         traversals=looks.traversals(perceiver, few[1], dimensions),
         samples=looks.samples(perceiver, looks.spread(test, looks.SAMPLES)),
         walks=walks,
+        films=findings.films,
     )
 
 

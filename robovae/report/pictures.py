@@ -105,6 +105,14 @@ def scale_bar(palette: str) -> Image:
     return bar
 
 
+def shade(value: float, low: float, high: float, palette: str) -> str:
+    """CSS of a table's cell: its place in a palette, and black or white words, whichever stand out more."""
+    colour = heat(np.array([[[value]]]), low, high, palette)[0, 0, 0]
+    linear = np.where(colour <= 10, colour / 3294.6, ((colour / 255.0 + 0.055) / 1.055) ** 2.4)
+    light = float(linear @ [0.2126, 0.7152, 0.0722])  # relative luminance, WCAG 2.1
+    return f"background:#{bytes(colour).hex()};color:{'#000' if light > 0.179 else '#fff'}"
+
+
 def enlarge(values: NDArray[Any], factor: int) -> NDArray[Any]:
     """Repeat rows and columns of (N, h, w, ...): what a cell says, said of each of its pixels."""
     return values.repeat(factor, axis=1).repeat(factor, axis=2)

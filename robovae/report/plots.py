@@ -93,3 +93,16 @@ def realism(holes: Mapping[str, Any]) -> Markup:
         series.append(Series(name, [0.0, 1.0], [level, level]))
     labels = Labels("Distance to the nearest real frame along the walks", "place on the way", "RMSE")
     return Markup(charts.line_chart(series, labels))
+
+
+def covered(coverage: Mapping[str, Any]) -> Markup:
+    """Observed coverage against nominal, of calibrated and raw beliefs, with the diagonal."""
+    levels = coverage["levels"]
+    nominal = [100.0 * one["level"] for one in levels]
+    series = [
+        Series(name, nominal, [100.0 * one[which]["value"] for one in levels])
+        for name, which in (("calibrated", "total"), ("raw", "raw"))
+    ]
+    series.append(Series("true", [0.0, 100.0], [0.0, 100.0]))
+    labels = Labels("Observed coverage against nominal", "nominal, %", "observed, %")
+    return Markup(charts.line_chart(series, labels, y_range=(0.0, 100.0)))

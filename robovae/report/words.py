@@ -61,3 +61,38 @@ def verdict(margin: Mapping[str, float]) -> str:
     if margin["low"] > 0:
         return "the VAE wins"
     return "the plain autoencoder wins" if margin["high"] < 0 else "no clear difference"
+
+
+def covered(share: float, level: float) -> str:
+    """What a coverage says of sigma at a nominal level."""
+    if abs(share - level) < 0.05:
+        return "true"
+    return "overconfident" if share < level else "cautious"
+
+
+def cell(line: Mapping[str, Any], severity: int) -> str:
+    """All that is known of a cell of the heat map, as one line."""
+    one = line["cells"][str(severity)]
+    text = f"{line['fault']} {severity}, {line['score']}: {one['value']:.3f}"
+    text += f" ({one['low']:.3f} to {one['high']:.3f})"
+    if one["against"]:
+        text += f", lowest against {one['against']}"
+    if one["psnr"] is not None:
+        text += f"; PSNR {one['psnr']:.1f} dB"
+    if one["changed"] is not None:
+        text += f"; {one['changed']:.0%} of the frames changed"
+    alarms = [f"{alarm['value']:.0%} at {alpha}" for alpha, alarm in one["alarms"].items()]
+    return text + (f"; episodes above the limit: {', '.join(alarms)}" if alarms else "")
+
+
+def delay(line: Mapping[str, Any], severity: int) -> str:
+    """All that is known of a cell of the table of delays, as one line."""
+    one = line["cells"][str(severity)]
+    text = f"{line['fault']} {severity}"
+    if one["tpr"]:
+        text += (
+            f": detected in {one['tpr']['value']:.0%} ({one['tpr']['low']:.0%} to {one['tpr']['high']:.0%})"
+        )
+        text += f" of {one['tpr']['of']} episodes"
+    mean = one["delay"]["restricted_mean"]
+    return f"{text}; mean delay {mean:.1f} steps, the undetected counted to their end"

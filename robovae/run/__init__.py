@@ -2,7 +2,9 @@
 
 from robovae.records import digest, read_json, write_json
 from robovae.run.pipeline import (
+    Judge,
     Listeners,
+    calibrate_stage,
     collect_stage,
     dataset_digest,
     report_stage,
@@ -14,10 +16,12 @@ from robovae.run.stages import Stage, StageEvent, run_stage
 
 __all__ = [
     "CollectStage",
+    "Judge",
     "Listeners",
     "Recipe",
     "Stage",
     "StageEvent",
+    "calibrate_stage",
     "collect_stage",
     "dataset_digest",
     "digest",

@@ -1,7 +1,7 @@
-"""Run a recipe: collect -> train -> report, each stage once."""
+"""Run a recipe: collect -> train -> calibrate -> evaluate -> report, each stage once."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,19 @@ from robovae.run.stages import OnStage, Stage, run_stage
 
 if TYPE_CHECKING:
     from robovae.train import TrainConfig
+    from robovae.uncertainty import CalibrateConfig
 
 MakeEnv = Callable[[], gym.Env[Any, Any]]
 OnEvent = Callable[[str, Any], None]
 """Called with the name of a stage and an event of it."""
+
+Judge = Callable[[Path, Path, str], Mapping[str, Any]]
+"""(run, dataset, "quick" or "full") -> a JSON-able result; it knows the fault suite, `robovae` does not."""
+
+MODEL = ("model.safetensors", "config.json")
+CALIBRATION = ("uncertainty.safetensors", "monitor.json")
+SHOWN = ("ae/model.safetensors", "judge/judge.json")
+"""Files of a run directory: what stages read."""
 
 HOW_NOT_COLLECTED = ("workers", "watchdog", "fallback", "retries")
 """Fields of CollectConfig that leave the episodes as they are."""
@@ -38,7 +47,10 @@ class Listeners:
 
 
 def run_recipe(
-    recipe: Recipe, env_factory: Callable[[CollectStage], MakeEnv], listeners: Listeners
+    recipe: Recipe,
+    env_factory: Callable[[CollectStage], MakeEnv],
+    listeners: Listeners,
+    judge: Judge | None = None,
 ) -> dict[str, Any]:
     """Run every stage that is not finished.
 
@@ -46,6 +58,7 @@ def run_recipe(
         recipe: what to do.
         env_factory: gives the picklable factory of environments for a collect stage.
         listeners: told of progress.
+        judge: judges the calibrated run, where the recipe asks for it.
 
     Returns:
         The records of the stages by name, "run", "data", and "report", the page's path.
@@ -56,6 +69,7 @@ def run_recipe(
     from robovae.train import TrainConfig
 
     config = from_mapping(TrainConfig, recipe.train, f"{recipe.path}: train")
+    calibration = _calibration(recipe)
     ae = None
     if recipe.ae is not None:
         ae = from_mapping(TrainConfig, recipe.ae_config(), f"{recipe.path}: ae")
@@ -66,7 +80,11 @@ def run_recipe(
     records["train"] = run_stage(train_stage(data, run, config, on_event), on_stage)
     if ae is not None:
         records["ae"] = run_stage(train_stage(data, run / "ae", ae, on_event, "ae"), on_stage)
+    if calibration is not None:
+        records["calibrate"] = run_stage(calibrate_stage(data, run, calibration, on_event), on_stage)
     _remember(run, records)  # not before: only now is the run directory this run's
+    if recipe.evaluate is not None and judge is not None:
+        records["evaluate"] = run_stage(evaluate_stage(data, run, recipe.evaluate, judge), on_stage)
     records["report"] = run_stage(report_stage(data, run), on_stage)
     page = records["report"]["result"]["page"]
     return {"run": str(run), "data": str(data), "report": page, "stages": records}
@@ -117,6 +135,43 @@ def train_stage(
     )
 
 
+def calibrate_stage(data: Path, run: Path, config: "CalibrateConfig", on_event: OnEvent) -> Stage:
+    """The stage that makes sigma true and sets the limits of the monitor."""
+    from robovae.uncertainty import calibrate_run
+
+    def fit() -> dict[str, Any]:
+        return calibrate_run(run, data, config, lambda event: on_event("calibrate", event))
+
+    return Stage(
+        name="calibrate",
+        artefact=run,
+        record=run / "calibrate.json",
+        config=to_plain(config),
+        inputs={
+            "train": dataset_digest(data, "train"),
+            "calibrate": dataset_digest(data, "calibrate"),
+            "weights": _run_digest(run, MODEL),
+        },
+        run=fit,
+        is_there=lambda: all((run / name).is_file() for name in CALIBRATION),
+        sets_aside=False,
+    )
+
+
+def evaluate_stage(data: Path, run: Path, scale: str, judge: Judge) -> Stage:
+    """The stage that judges a calibrated run over the fault suite."""
+    return Stage(
+        name="evaluate",
+        artefact=run / "judge",
+        record=run / "judge" / "evaluate.json",
+        config={"scale": scale},
+        inputs={"data": dataset_digest(data), "run": _run_digest(run, MODEL + CALIBRATION)},
+        run=lambda: judge(run, data, scale),
+        is_there=lambda: (run / "judge" / "judge.json").is_file(),
+        sets_aside=False,
+    )
+
+
 def report_stage(data: Path, run: Path) -> Stage:
     """The stage that draws the report of a run."""
 
@@ -132,7 +187,7 @@ def report_stage(data: Path, run: Path) -> Stage:
         artefact=page.parent,
         record=page.parent / "report.json",
         config={},
-        inputs={"data": dataset_digest(data), "run": _run_digest(run)},
+        inputs={"data": dataset_digest(data), "run": _run_digest(run, MODEL + CALIBRATION + SHOWN)},
         run=draw,
         is_there=page.is_file,
         sets_aside=False,
@@ -145,9 +200,17 @@ def dataset_digest(data: Path, split: str | None = None) -> str:
     return digest([record.sha256 for record in (store.split(split) if split else store).records])
 
 
-def _run_digest(run: Path) -> str:
+def _calibration(recipe: Recipe) -> "CalibrateConfig | None":
+    if recipe.calibrate is None:
+        return None
+    from robovae.uncertainty import CalibrateConfig
+
+    return from_mapping(CalibrateConfig, recipe.calibrate, f"{recipe.path}: calibrate")
+
+
+def _run_digest(run: Path, names: Sequence[str]) -> str:
     hashes = {}
-    for name in ("model.safetensors", "config.json", "ae/model.safetensors"):
+    for name in names:
         if (path := run / name).is_file():
             with path.open("rb") as file:
                 hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()

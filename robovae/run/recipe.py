@@ -12,6 +12,10 @@ from robovae.config import ConfigError, check_keys, from_mapping
 from robovae.episodes import SPLITS
 
 Quality = Literal["fast", "full"]
+SCALES = ("quick", "full")
+"""How much is judged: minutes or hours."""
+RARE_POLICY = "bang"
+"""Who acts in the episodes of the rare split."""
 SET_BY_SPLIT = ("episodes", "seed")
 """Fields of CollectConfig that `CollectStage.episodes` decides."""
 
@@ -44,6 +48,10 @@ class CollectStage:
             raise ConfigError(f"spread: expected a share from 0 to 1, received {self.spread}")
         self.configs()
 
+    def _policy(self, split: str) -> str:
+        """Rare episodes are unusual by their actions, whoever acts in the others."""
+        return RARE_POLICY if split == "rare" else self.settings.policy
+
     def frame_size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return parse_size(self.size)
@@ -51,7 +59,7 @@ class CollectStage:
     def configs(self) -> dict[str, CollectConfig]:
         """The collection of each split."""
         return {
-            split: replace(self.settings, episodes=count, seed=split)
+            split: replace(self.settings, episodes=count, seed=split, policy=self._policy(split))
             for split, count in self.episodes.items()
         }
 
@@ -70,6 +78,10 @@ class Recipe:
     """Keys of TrainConfig; `robovae.train` checks them."""
     ae: dict[str, Any] | None
     """Those that differ for the plain autoencoder in `run/ae`, for the report to compare with; or None."""
+    calibrate: dict[str, Any] | None = None
+    """Keys of CalibrateConfig; None leaves sigma as the encoder emits it."""
+    evaluate: str | None = None
+    """ "quick" or "full": judge the calibrated run over the fault suite."""
 
     def ae_config(self) -> dict[str, Any]:
         """Keys of TrainConfig for the plain autoencoder: those of `train`, with those of `ae` over them."""
@@ -97,14 +109,21 @@ def load_recipe(path: Path, root: Path = Path()) -> Recipe:
         ConfigError: the file cannot be read, or a key is unknown, missing or refused.
     """
     data = _read_yaml(path)
-    check_keys(data, ("collect", "train", "ae"), str(path))
+    check_keys(data, ("collect", "train", "ae", "calibrate", "evaluate"), str(path))
     collect = _collect_stage(_section(data, "collect", path), f"{path}: collect", root)
     train = dict(_section(data, "train", path))
     out = train.pop("out", None)
     if not isinstance(out, str):
         raise ConfigError(f"{path}: train: expected a run directory under the key 'out', received {out!r}")
     ae = dict(_section(data, "ae", path)) if "ae" in data else None
-    return Recipe(path=path, collect=collect, run=root / out, train=train, ae=ae)
+    calibrate = dict(_section(data, "calibrate", path)) if "calibrate" in data else None
+    evaluate = data.get("evaluate")
+    if evaluate is not None and (evaluate not in SCALES or calibrate is None):
+        raise ConfigError(
+            f"{path}: evaluate: expected {' or '.join(SCALES)} beside a section 'calibrate', "
+            f"received {evaluate!r}"
+        )
+    return Recipe(path, collect, root / out, train, ae, calibrate, evaluate)
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:

@@ -2,10 +2,11 @@
 
 from robovae.uncertainty.calibrate import calibrate_run
 from robovae.uncertainty.config import CalibrateConfig, CalibrateEvent
+from robovae.uncertainty.following import TEMPORAL
 from robovae.uncertainty.frame_monitor import FrameMonitor
 from robovae.uncertainty.model import NotCalibratedError, Uncertainty, load_uncertainty
 from robovae.uncertainty.scores import SCORES
-from robovae.uncertainty.scoring import TEMPORAL, Scorer
+from robovae.uncertainty.scoring import Scorer
 
 __all__ = [
     "SCORES",

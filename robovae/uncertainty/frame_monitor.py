@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from robovae.filter import BeliefFilter
 from robovae.frames import FrameError
 from robovae.monitor import Calibration, Monitor, MonitorError, Verdict, fingerprint_of
+from robovae.uncertainty.following import TEMPORAL, Follower
 from robovae.uncertainty.scores import SCORES
-from robovae.uncertainty.scoring import TEMPORAL, Doubles, Frames, Scorer, Sequences, temporal
+from robovae.uncertainty.scoring import Doubles, Frames, Scorer, Sequences
 
 FILE = "monitor.json"
+_NAMES = (*SCORES, *TEMPORAL)
 
 
 class FrameMonitor:
@@ -32,15 +33,15 @@ class FrameMonitor:
     """
 
     def __init__(self, scorer: Scorer, calibration: Calibration) -> None:
-        if set(calibration.evidence.scores) != {*SCORES, TEMPORAL}:
+        if set(calibration.evidence.scores) != {*_NAMES}:
             raise MonitorError(
-                f"expected a calibration of {', '.join((*SCORES, TEMPORAL))}, received one of "
+                f"expected a calibration of {', '.join(_NAMES)}, received one of "
                 f"{', '.join(calibration.evidence.scores)}; run `robovae calibrate`"
             )
         self.scorer, self.calibration = scorer, calibration
         height, width, _ = scorer.model.facts.frame_shape
         self._monitor = Monitor(calibration, (height, width))
-        self._filter = BeliefFilter(scorer.model.dynamics)
+        self._follower = Follower(scorer.model.dynamics)
 
     @classmethod
     def load(cls, run: str | PathLike[str]) -> Self:
@@ -89,13 +90,13 @@ class FrameMonitor:
             FrameError: see `scores`.
         """
         found = self.scorer.sequence_scores(footage)
-        alone = {name: values for name, values in found.items() if name != TEMPORAL}
+        alone = {name: values for name, values in found.items() if name in SCORES}
         return {**found, "monitor": self._combined(alone)}
 
     def reset(self) -> None:
         """Begin an episode."""
         self._monitor.reset()
-        self._filter.reset()
+        self._follower.reset()
 
     @torch.no_grad()
     def update(self, frame: Frames, action: ArrayLike | None = None) -> Verdict:
@@ -114,10 +115,9 @@ class FrameMonitor:
             )
         seen = self.scorer.insight(frame[None])
         taken = None if action is None else torch.as_tensor(np.asarray(action, np.float32)).view(1, -1)
-        step = self._filter.update(seen.total, taken)
-        values = [*seen.scores[0].tolist(), float(temporal(step.prior, seen.total))]
+        values = [*seen.scores[0].tolist(), *self._follower.update(seen.total, taken)[0].tolist()]
         return self._monitor.update(
-            dict(zip((*SCORES, TEMPORAL), values, strict=True)),
+            dict(zip(_NAMES, values, strict=True)),
             where=self.scorer.uncertainty.strangeness.stands_out(seen.look)[0].numpy(),
             dims=(seen.total.log_sigma - seen.look.lone.log_sigma)[0].clamp_min(0.0).numpy(),
         )
@@ -132,8 +132,7 @@ class FrameMonitor:
         return [self.update(frame, action[t - 1] if t else None) for t, frame in enumerate(frames)]
 
     def _combined(self, scores: dict[str, Doubles]) -> Doubles:
-        """Frames on their own have no innovation: theirs is taken to be the usual one."""
-        evidence = self.calibration.evidence
-        usual = evidence.centre[evidence.scores.index(TEMPORAL)]
-        count = len(next(iter(scores.values())))
-        return self._monitor.score({**scores, TEMPORAL: np.full(count, usual)})
+        """Frames on their own have no temporal scores: theirs are taken to be the usual ones."""
+        evidence, count = self.calibration.evidence, len(next(iter(scores.values())))
+        usual = dict(zip(evidence.scores, evidence.centre, strict=True))
+        return self._monitor.score({**{name: np.full(count, usual[name]) for name in TEMPORAL}, **scores})

@@ -13,7 +13,7 @@ class Look(NamedTuple):
     """What one pass of the encoder, and one of p(grid | z), tell of B frames."""
 
     statistics: Tensor
-    """Mean and deviation of each colour and of each feature map after every ReLU, (B, S)."""
+    """Mean and deviation of each colour, of its slope along both axes, and of each feature map, (B, S)."""
     local: Gaussian
     """q(grid | x), (B, c, h, w)."""
     lone: Gaussian
@@ -25,7 +25,8 @@ class Look(NamedTuple):
 def look(vae: VAE, images: Tensor) -> Look:
     """Images (B, 3, H, W) in [0, 1] -> Look."""
     x = images - vae.mean_frame
-    statistics = [*_mean_and_std(x)]
+    # Slopes, because the encoder learns to overlook how sharp a picture is.
+    statistics = [part for maps in (x, x.diff(dim=2), x.diff(dim=3)) for part in _mean_and_std(maps)]
     for layer in vae.local_encoder.body:
         x = layer(x)
         if isinstance(layer, nn.ReLU):

@@ -8,20 +8,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robovae.filter import BeliefFilter, innovation
 from robovae.frames import check_frames, to_tensor
 from robovae.gaussian import Gaussian
 from robovae.run.directory import RunModel, load_model
+from robovae.uncertainty.following import TEMPORAL, Follower
 from robovae.uncertainty.model import Insight, Uncertainty, load_uncertainty
 from robovae.uncertainty.scores import SCORES
 
 Frames = NDArray[np.uint8]
 Doubles = NDArray[np.float64]
 
-TEMPORAL = "innovation"
-"""Name of the score that needs the frames before; the others judge a frame on its own."""
 _BATCH = 256
-_QUIET = 1e-3
 
 
 class Sequences(Protocol):
@@ -91,7 +88,7 @@ class Scorer:
         return _array(torch.cat(looks))
 
     def sequence_scores(self, footage: Sequences) -> dict[str, Doubles]:
-        """Footage of N frames -> (N,) by name, the temporal score among them.
+        """Footage of N frames -> (N,) by name, the temporal scores among them.
 
         Raises:
             FrameError: see `insight`.
@@ -99,29 +96,23 @@ class Scorer:
         insights = [self.insight(part) for part in _batches(footage.frames)]
         mu, log_sigma = (torch.cat(parts) for parts in zip(*(one.total for one in insights), strict=True))
         found = self._by_name(torch.cat([one.scores for one in insights]))
-        return {**found, TEMPORAL: self._innovations(Gaussian(mu, log_sigma), footage)}
+        return {**found, **self._followed(Gaussian(mu, log_sigma), footage)}
 
     def _by_name(self, columns: Tensor) -> dict[str, Doubles]:
         return dict(zip(SCORES, _array(columns).T, strict=True))
 
-    def _innovations(self, total: Gaussian, footage: Sequences) -> Doubles:
-        """The filter run over every episode at once, each step of all that still go on."""
+    def _followed(self, total: Gaussian, footage: Sequences) -> dict[str, Doubles]:
+        """The temporal scores: the filter run over every episode at once, each step of all that go on."""
         starts = np.cumsum(footage.lengths) - footage.lengths
         order = np.argsort(-footage.lengths, kind="stable")  # so that those that end drop off the end
         action = torch.from_numpy(np.array(footage.action, np.float32))
-        tracker, found = BeliefFilter(self.model.dynamics), np.zeros(len(footage.frames))
+        follower, found = Follower(self.model.dynamics), np.zeros((len(footage.frames), len(TEMPORAL)))
         for time in range(int(footage.lengths.max())):
             rows = starts[order[footage.lengths[order] > time]] + time
-            tracker.keep(len(rows))
+            follower.keep(len(rows))
             lone = Gaussian(total.mu[rows], total.log_sigma[rows])
-            step = tracker.update(lone, action[rows - 1] if time else None)
-            found[rows] = _array(temporal(step.prior, lone))
-        return found
-
-
-def temporal(prior: Gaussian, lone: Gaussian) -> Tensor:
-    """The temporal score of each frame: log of its innovation, (B,)."""
-    return torch.log(innovation(prior, lone) + _QUIET)
+            found[rows] = _array(follower.update(lone, action[rows - 1] if time else None))
+        return dict(zip(TEMPORAL, found.T, strict=True))
 
 
 def _batches(frames: Frames) -> list[Frames]:

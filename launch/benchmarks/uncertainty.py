@@ -1,0 +1,264 @@
+"""Judge sigma, scores and monitor of calibrated runs: strangeness, truth, alarms, sanity and cost.
+
+    python launch/benchmarks/uncertainty.py --runs runs/reacher --data data/reacher            # minutes a run
+    python launch/benchmarks/uncertainty.py --runs runs/reacher --data data/reacher --full     # hours
+
+Three runs of one environment or more also are an ensemble, which stands among each other's baselines. What
+is finished is skipped, so that the same command goes on after an interruption. Negative controls (severity
+0, shuffled labels, a random score) are part of it.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+import robovae
+from robovae import provenance
+from robovae.cli.console import log, progress, show
+from robovae.cli.evaluate import judged
+from robovae.cli.trial import Scale, Trial, photograph_crops
+from robovae.cli.verdicts import (
+    NOMINAL,
+    battery_tables,
+    brief,
+    cost_rows,
+    judge_tables,
+    nominal_rows,
+    silence_rows,
+    titled,
+)
+from robovae.config import to_plain
+from robovae.errors import RobovaeError
+from robovae.judge import Footage, JudgeConfig, Panel, Subject, cost, judge
+from robovae.judge.battery import BatteryConfig, battery
+from robovae.judge.bound_detectors import LikelihoodRegret
+from robovae.judge.cells import SAME_PHYSICS
+from robovae.judge.footage import Frames
+from robovae.judge.sanity import SILENT, made_up_pictures, sanity
+from robovae.judge.speed import watching_cost
+from robovae.judge.summary import SEVERE
+from robovae.records import write_json
+from robovae.run import Stage, StageEvent, dataset_digest, run_stage
+from robovae_envs.errors import EnvError
+from robovae_envs.faults import FAULTS, Fault
+
+RESULTS = Path(__file__).parent / "results"
+FORMAT = 1
+"""Of a run's record; raise it when a figure changes its meaning."""
+ENSEMBLE = 3
+"""Runs of one environment from which they are an ensemble."""
+PICTURES = 200
+"""Of white noise and of photographs."""
+WEIGHTS = ("model.safetensors", "uncertainty.safetensors", "monitor.json")
+"""What a run's figures follow from."""
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured."""
+
+    scale: Scale
+    battery: BatteryConfig
+    regret: JudgeConfig
+    """Likelihood regret costs an optimisation a frame: few frames, and our score on the same ones."""
+    regret_steps: int
+
+
+FULL = Effort(Scale(), BatteryConfig(), JudgeConfig(episodes=8, steps=8, severities=(3, 5)), 20)
+QUICK = Effort(
+    Scale.quick(), BatteryConfig.quick(), JudgeConfig(episodes=3, steps=4, severities=(5,), draws=50), 10
+)
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """Print tables of what sigma, scores and monitor are worth."""
+
+    runs: tuple[Path, ...]
+    """Calibrated run directories."""
+    data: tuple[Path, ...]
+    """The dataset of each run, or one of all."""
+    full: bool = False
+    """200 episodes a cell and 500 nominal ones a policy; without it minutes a run, and wide intervals."""
+    json: bool = False
+    """Print one JSON object."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Where the JSON is written; launch/benchmarks/results/uncertainty[-quick].json."""
+
+    def __post_init__(self) -> None:
+        if not self.runs or len(self.data) not in (1, len(self.runs)):
+            raise RobovaeError(
+                f"--data: expected the dataset of each of {len(self.runs)} runs, or one of all, received "
+                f"{len(self.data)}; give them in the order of --runs"
+            )
+
+
+def main(options: Uncertainty) -> None:
+    """Measure, write the JSON, and print the tables."""
+    effort = FULL if options.full else QUICK
+    sources = options.data if len(options.data) > 1 else options.data * len(options.runs)
+    trials = [Trial(run, data) for run, data in zip(options.runs, sources, strict=True)]
+    runs = [measured(trial, effort, options.full, others_of(trial, trials)) for trial in trials]
+    found = {
+        "quick": not options.full,
+        "runs": runs,
+        "machine": provenance.machine(),
+        "versions": provenance.versions(),
+        "git": provenance.git_state(Path(__file__).parents[2]),
+    }
+    name = "uncertainty.json" if options.full else "uncertainty-quick.json"
+    log(f"written to {write_json(options.out or RESULTS / name, found)}")
+    tables = [item for one in runs for item in ("", f"== {one['run']}, {one['env_id']}", *tables_of(one))]
+    title = "all runs" if options.full else "all runs; quick: the intervals are wide"
+    show(found, options.json, *tables, *titled([summary(one) for one in runs], title))
+
+
+def others_of(trial: Trial, trials: Sequence[Trial]) -> list[Trial]:
+    """The other runs of a run's environment and camera, if together they make an ensemble."""
+    alike = [one for one in trials if one.total.render_spec == trial.total.render_spec]
+    alike = [one for one in alike if one.store.env_id == trial.store.env_id]
+    return [one for one in alike if one is not trial] if len(alike) >= ENSEMBLE else []
+
+
+def measured(trial: Trial, effort: Effort, full: bool, others: Sequence[Trial]) -> Record:
+    """Figures of a run; from its record if they are of these weights, dataset and ensemble."""
+    inputs = {"data": dataset_digest(trial.store.path)}
+    for number, one in enumerate((trial, *others)):
+        inputs |= {f"{number} {name}": digest_of(one.run / name) for name in WEIGHTS}
+    stage = Stage(
+        name="judge",
+        artefact=trial.run,
+        record=trial.run / "judge" / ("benchmark.json" if full else "benchmark-quick.json"),
+        config={**to_plain(effort), "version": robovae.__version__, "format": FORMAT},
+        inputs=inputs,
+        run=lambda: measure(trial, effort, others),
+        is_there=lambda: True,
+        sets_aside=False,
+    )
+    record = run_stage(stage, tell)
+    return {"run": trial.run.name, **record["result"]}
+
+
+def measure(trial: Trial, effort: Effort, others: Sequence[Trial]) -> Record:
+    """All that is measured of a run."""
+    scale = effort.scale
+    subject = trial.subject(scale, [one.raw for one in others])
+    test = trial.footage("test", scale.episodes, trial.steps)
+    return {
+        "env_id": trial.store.env_id,
+        "judge": brief(judged(trial, subject, scale, trial.config(scale))),
+        "regret": regret(trial, effort),
+        "battery": watched(trial, effort),
+        "sanity": pictures(trial, test),
+        "cost": {
+            "encoder": watching_cost(trial.raw, trial.monitor, test),
+            "calibrated belief": watching_cost(trial.total, trial.monitor, test),
+        },
+        "baseline_ms": baseline_ms(subject, test.frames[:1]),
+    }
+
+
+def regret(trial: Trial, effort: Effort) -> list[Record]:
+    """Likelihood regret beside the monitor's score, on few frames of TEST faults."""
+    scale = replace(effort.scale, judge=effort.regret, episodes=effort.regret.episodes)
+    panel = Panel([LikelihoodRegret(trial.raw, steps=effort.regret_steps)])
+    subject = Subject([trial.monitor, panel], trial.total, trial.raw)
+    names = [name for name, fault in tested().items() if fault.kind != "timing"]
+    ground = replace(trial.ground(scale), calibration=None)
+    cache = trial.run / "judge" / "regret"
+    found = judge(subject, ground, trial.make_cell, FAULTS, trial.config(scale, names), cache=cache)
+    means = found["summary"]["means"]["TEST"]
+    return [{"score": name, **means[name]} for name in ("monitor", "likelihood_regret")]
+
+
+def watched(trial: Trial, effort: Effort) -> Record:
+    """The battery, over the faults of TEST."""
+    config = replace(effort.battery, steps=min(effort.battery.steps, trial.steps))
+    with progress("watching") as update:
+        return battery(trial.monitor, trial.make_env, tested(), trial.step_seconds, config, update)
+
+
+def tested() -> dict[str, Fault]:
+    """The faults of TEST."""
+    return {name: fault for name, fault in FAULTS.items() if fault.split == "TEST"}
+
+
+def pictures(trial: Trial, test: Footage) -> list[Record]:
+    """Sanity rows, and nominal frames beside them."""
+    rng, shape = np.random.default_rng(0), trial.total.frame_shape
+    shown = {NOMINAL: test.frames[:PICTURES], **made_up_pictures(shape, PICTURES, rng)}
+    photographs = photograph_crops(shape, PICTURES, rng)
+    if photographs is not None:
+        shown["photographs"] = photographs
+    return sanity(trial.monitor, trial.total, shown)
+
+
+def baseline_ms(subject: Subject, frame: Frames) -> dict[str, float]:
+    """Median milliseconds of one frame by each baseline, its own pass of the model included."""
+    panels = [scorer for scorer in subject.scorers if isinstance(scorer, Panel)]
+    every = {name: detector for panel in panels for name, detector in panel.detectors.items()}
+    return {name: round(1000 * cost(detector, frame), 4) for name, detector in every.items()}
+
+
+def digest_of(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def tell(event: StageEvent) -> None:
+    """One line a stage."""
+    log(f"{event.stage}: {event.state}: {event.message}")
+
+
+def tables_of(one: Mapping[str, Any]) -> list[Any]:
+    """The tables of a run."""
+    baselines = [{"baseline": name, "ms": ms} for name, ms in one["baseline_ms"].items()]
+    return [
+        *judge_tables(one["judge"]),
+        *titled(one["regret"], "mean AUROC of likelihood regret and of our score, on few frames"),
+        *battery_tables(one["battery"]),
+        *titled(
+            silence_rows(one["sanity"]),
+            f"no robot frames: the prior's sigma is 1; information below {SILENT:g} nats wanted",
+        ),
+        *titled(
+            cost_rows(one["cost"]),
+            "the monitor's update of one frame on one thread, ms, beside encoding alone",
+        ),
+        *titled(baselines, "baselines, median of one frame, each with its own pass of the model"),
+    ]
+
+
+def summary(one: Mapping[str, Any]) -> Record:
+    """The row of a run."""
+    cells, added = one["battery"]["cells"], one["cost"]["encoder"]["share"]
+    seen = nominal_rows(one["battery"])[0]
+    severe = [row["alarm"] for row in cells if row["severity"] >= SEVERE and row["kind"] in SAME_PHYSICS]
+    words = [
+        row[""]
+        for row in (*one["judge"]["targets"], *silence_rows(one["sanity"]), seen, *cost_rows(one["cost"]))
+    ]
+    reached = (row["reached"] for row in one["judge"]["targets"])
+    names = ("AUROC", "coverage", "least", "sigma AUROC", "Spearman")
+    return {
+        "run": one["run"],
+        **dict(zip(names, reached, strict=True)),
+        "alarms/episode": seen["alarms/episode"],
+        "TPR": float(np.mean([row["tpr"]["value"] for row in severe if row["tpr"]])),
+        "delay": float(np.mean([row["delay"]["restricted_mean"] for row in severe if row["delay"]])),
+        "added time": f"{added:.0%}",
+        "missed": sum(word.startswith("missed") for word in words),
+    }
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Uncertainty))
+    except (RobovaeError, EnvError) as error:
+        raise SystemExit(str(error)) from error

@@ -1,0 +1,92 @@
+"""`robovae evaluate`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from robovae.cli.console import facts, number, progress, show
+from robovae.cli.trial import Scale, Trial
+from robovae.cli.verdicts import brief, judge_tables
+from robovae.judge import Cell, JudgeConfig, Subject, judge, to_csv
+from robovae.records import write_json
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Judge a calibrated run over the fault suite: is the score higher on strange frames, is sigma true?
+
+    Nominal frames are the test and the rare split of the dataset; the figure of a cell is the lower of both.
+    Interrupted, the same command goes on. Writes judge.json and judge.csv, a line an episode and score.
+
+    Examples:
+      robovae evaluate runs/reacher --data data/reacher
+      robovae evaluate runs/reacher --data data/reacher --full
+      robovae evaluate runs/reacher --data data/reacher --faults defocus occluder
+    """
+
+    run_dir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """The run directory."""
+    data: Path
+    """Its dataset, with episodes of the train, calibrate and test splits; rare ones where it has some."""
+    full: bool = False
+    """200 episodes a cell, severities 1 to 5: hours. Without it 10, severities 1, 3 and 5: minutes."""
+    faults: tuple[str, ...] = ()
+    """Names, see `robovae faults`; all if none is given."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Where judge.json and judge.csv go; RUN/judge."""
+    json: bool = False
+    """Print one JSON object."""
+
+    def run(self) -> int:
+        """Judge, with progress, and print what was found."""
+        trial, scale = Trial(self.run_dir, self.data), Scale() if self.full else Scale.quick()
+        config = trial.config(scale, self.faults)
+        result = judged(trial, trial.subject(scale), scale, config)
+        found = brief(result)
+        folder = self.out or self.run_dir / "judge"
+        written = write_json(folder / "judge.json", result), to_csv(result, folder / "judge.csv")
+        how = facts(
+            {
+                "run": self.run_dir,
+                "how much": "full" if self.full else "quick: the intervals are wide, --full narrows them",
+                "seconds": number(result["seconds"]),
+                "written": " ".join(map(str, written)),
+            }
+        )
+        show({"run": str(self.run_dir), "full": self.full, **found}, self.json, how, *judge_tables(found))
+        return 0
+
+
+def judged(trial: Trial, subject: Subject, scale: Scale, config: JudgeConfig) -> dict[str, Any]:
+    """Judge a run, with progress; cells that were judged before are read from RUN/judge/cells.
+
+    Args:
+        trial: the run.
+        subject: what of it is judged.
+        scale: how much nominal footage.
+        config: of the judge.
+    """
+    from robovae_envs.faults import FAULTS
+
+    cells = len(config.faults or FAULTS) * len(config.severities)
+    with progress("judging") as update:
+        update(0, cells, "nominal frames")
+        done = 0
+
+        def on_cell(cell: Cell, row: Mapping[str, Any], cached: bool) -> None:
+            nonlocal done
+            done += 1
+            update(done, cells, f"{cell}{' (was there)' if cached else ''}")
+
+        return judge(
+            subject,
+            trial.ground(scale),
+            trial.make_cell,
+            FAULTS,
+            config,
+            cache=trial.run / "judge" / "cells",
+            on_cell=on_cell,
+        )

@@ -1,0 +1,204 @@
+"""A calibrated run before the judge: what judge, battery and sanity rows need of it and of its dataset."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import cv2
+import gymnasium as gym
+import numpy as np
+
+from robovae.belief import Perceiver
+from robovae.episodes import EpisodeStore, split_of
+from robovae.errors import RobovaeError
+from robovae.evaluate import ProbeConfig
+from robovae.evaluate.codes import spread, spread_frames
+from robovae.judge import Footage, Ground, JointReader, JudgeConfig, Subject, baselines, plan
+from robovae.judge.detector import Sees
+from robovae.uncertainty import FrameMonitor
+
+if TYPE_CHECKING:
+    from robovae_envs.camera import Camera
+
+Frames = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is judged."""
+
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    """Its steps are cut to the length of the calibration episodes."""
+    episodes: int = 200
+    """Of test and of rare at most, to tell faults from."""
+    calibration: int = 200
+    """Of calibrate at most, for the limits of baselines."""
+    train_frames: int = 20_000
+    """Training frames at most, for baselines and the reader of joints."""
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    """Of the reader."""
+
+    @classmethod
+    def quick(cls) -> Self:
+        """Minutes."""
+        return cls(JudgeConfig.quick(), 20, 20, 4000, ProbeConfig(steps=1000))
+
+
+class LateFault(gym.Wrapper[Any, Any, Any, Any]):
+    """A fault that sets in at a random step of every episode: a freeze of its first frame would show nothing.
+
+    Args:
+        env: the camera that fails.
+        fail: onset -> the same camera under the fault.
+        latest: onset.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], fail: Callable[[int], gym.Env[Any, Any]], latest: int) -> None:
+        super().__init__(env)
+        self._fail, self._latest = fail, max(latest, 1)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        """Draw the onset from the seed of the episode, and begin."""
+        onset = np.random.default_rng([seed or 0, 1]).integers(1, self._latest + 1)
+        self.env = self._fail(int(onset))
+        return self.env.reset(seed=seed, options=options)
+
+
+class Trial:
+    """A calibrated run and its dataset.
+
+    Args:
+        run: the run directory.
+        data: its dataset, with the splits train, calibrate and test; rare, where it is there.
+
+    Raises:
+        NotCalibratedError: the run is not calibrated.
+        RobovaeError: run and dataset do not fit each other, or a split is missing.
+    """
+
+    def __init__(self, run: Path, data: Path) -> None:
+        self.run = run
+        self.monitor = FrameMonitor.load(run)
+        self.total, self.raw = Perceiver.load(run, calibrated=True), Perceiver.load(run, calibrated=False)
+        self.store = EpisodeStore(data)
+        for name, own, other in (
+            ("environment", self.total.env_id, self.store.env_id),
+            ("camera", self.total.render_spec, self.store.render_spec),
+        ):
+            if own != other:
+                raise RobovaeError(f"{data}: expected the {name} of {run}, {own}, received {other}")
+
+    @property
+    def steps(self) -> int:
+        """Steps of the longest calibration episode: what the monitor promises, it promises for these."""
+        return self.monitor.calibration.longest - 1
+
+    @cached_property
+    def step_seconds(self) -> float:
+        """Seconds of a control step, as the environment says.
+
+        Raises:
+            RobovaeError: it does not.
+        """
+        env = self.make_env()
+        try:
+            rate = env.metadata.get("render_fps")
+            seconds = getattr(env.unwrapped, "dt", None) or (1 / rate if rate else None)
+        finally:
+            env.close()
+        if seconds is None:
+            raise RobovaeError(
+                f"{self.store.env_id}: expected `dt` or render_fps in its metadata, found none"
+            )
+        return float(seconds)
+
+    def make_env(self, fault: str | None = None, severity: int = 0, onset: int = 0) -> gym.Env[Any, Any]:
+        """The environment of the dataset, with its camera and starts; under a fault from a step on."""
+        from robovae_envs.faults import Faulty
+
+        seen = self._camera()
+        return seen if fault is None else Faulty(seen, fault, severity, onset=onset)
+
+    def make_cell(self, fault: str | None, severity: int) -> gym.Env[Any, Any]:
+        """The same for the judge: scenes and sensors fail from the first frame on, timing later."""
+        from robovae_envs.faults import FAULTS, Faulty
+
+        if fault is None or FAULTS[fault].kind != "timing":
+            return self.make_env(fault, severity)
+        seen = self._camera()
+        usual = int(np.median(self.store.split("calibrate").lengths))
+        return LateFault(seen, lambda onset: Faulty(seen, fault, severity, onset=onset), usual // 2)
+
+    def config(self, scale: Scale, faults: Sequence[str] | None = None) -> JudgeConfig:
+        """The judge's, on episodes no longer than those of the calibration.
+
+        Raises:
+            JudgeError: there is no such fault.
+        """
+        from robovae_envs.faults import FAULTS
+
+        plan(FAULTS, faults or (), (0,))
+        steps = min(scale.judge.steps, self.steps)
+        return replace(scale.judge, steps=steps, faults=tuple(faults) if faults else None)
+
+    def subject(self, scale: Scale, ensemble: Sequence[Sees] = ()) -> Subject:
+        """The monitor's scores, the baselines on raw beliefs, and both beliefs."""
+        train = self.store.split("train")
+        panel = baselines(self.raw, spread_frames(train, scale.train_frames), ensemble=ensemble)
+        return Subject([self.monitor, panel], self.total, self.raw, self._reader(scale))
+
+    def ground(self, scale: Scale) -> Ground:
+        """Nominal footage: test and, where there are some, rare episodes; and calibration ones."""
+        steps = min(scale.judge.steps, self.steps)
+        rare = any(split_of(seed) == "rare" for seed in self.store.seeds)
+        return Ground(
+            self.footage("test", scale.episodes, steps),
+            self.footage("rare", scale.episodes, steps) if rare else None,
+            self.footage("calibrate", scale.calibration, steps),
+        )
+
+    def footage(self, split: str, episodes: int, steps: int) -> Footage:
+        """The first episodes of a split, at most so many."""
+        store = self.store.split(split)
+        return Footage.of(store, episodes=min(episodes, len(store)), steps=steps)
+
+    def _reader(self, scale: Scale) -> JointReader | None:
+        """Reads joints off calibrated mu; None where the dataset does not describe them."""
+        train = spread(self.store.split("train"), scale.train_frames)
+        joints = self._meta("joints")
+        if not joints or "qpos" not in train.records[0].spans:
+            return None
+        return JointReader(self.total, Footage.of(train), joints, scale.probe)
+
+    def _camera(self) -> "Camera":
+        from robovae_envs import camera
+
+        spec = camera.RenderSpec.from_dict(self.store.render_spec or {})
+        return camera.make(self.store.env_id, spec, spread=self._meta("spread") or 0.0)
+
+    def _meta(self, name: str) -> Any:
+        return self.store.records[0].meta.get(name)
+
+
+def photograph_crops(shape: tuple[int, int, int], count: int, rng: np.random.Generator) -> Frames | None:
+    """Random squares of real photographs, (count, H, W, 3); None where no package carries any.
+
+    They are photographs and no robot frames; the texture fault shows the same ones.
+    """
+    from robovae_envs.faults import FaultError
+    from robovae_envs.faults.photographs import photographs
+
+    try:
+        found = photographs()
+    except FaultError:
+        return None
+    crops = []
+    for number in range(count):
+        picture = found[number % len(found)]
+        side = int(rng.integers(min(picture.shape[:2]) // 4, min(picture.shape[:2]) + 1))
+        top, left = (int(rng.integers(size - side + 1)) for size in picture.shape[:2])
+        crop = picture[top : top + side, left : left + side]
+        crops.append(cv2.resize(crop, shape[1::-1], interpolation=cv2.INTER_AREA))
+    return np.stack(crops)

@@ -1,0 +1,483 @@
+"""The monitor's battery, sanity rows, cost and targets; `robovae evaluate` and the benchmark around them."""
+
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+import robovae_envs.faults
+from robovae.belief import Belief, Perceiver
+from robovae.cli import main, trial
+from robovae.cli.trial import LateFault, Scale, Trial, photograph_crops
+from robovae.cli.verdicts import judge_tables, nominal_rows, titled
+from robovae.episodes import EpisodeStore, write_episode
+from robovae.episodes.episode import RESERVED, split_of
+from robovae.errors import RobovaeError
+from robovae.evaluate import ProbeConfig
+from robovae.judge import Footage, Functions, Ground, JudgeConfig, JudgeError, Subject, Twins, judge
+from robovae.judge.battery import BatteryConfig, Trace, battery, watch
+from robovae.judge.errors import UnreadableError
+from robovae.judge.pixel_detectors import Chance
+from robovae.judge.sanity import made_up_pictures, sanity
+from robovae.judge.speed import watching_cost
+from robovae.judge.targets import Target, least_covered
+from robovae.monitor import Calibration, Monitor, MonitorConfig, calibrate
+from robovae.run.directory import RunFacts, build_model, save_model
+from robovae.uncertainty import CalibrateConfig, FrameMonitor, calibrate_run
+from robovae.vae import ModelConfig
+from tests.test_evaluate import rollout
+from tests.test_judge import FAULTS, ToyFaulty, ToySees, ground, make_env
+from tests.toy_env import ToyEnv
+
+SCRIPT = Path(__file__).parents[1] / "launch" / "benchmarks" / "uncertainty.py"
+ALPHA = 0.1
+STEPS = 12
+CONFIG = BatteryConfig(nominal=60, policies=("random", "bang"), faulted=30, severities=(5,), steps=STEPS)
+
+
+# ---- the battery, on a monitor whose answer is known
+
+
+class ToyLate(ToyFaulty):
+    """A toy fault that sets in at a step."""
+
+    def __init__(self, fault: str | None, severity: int, onset: int) -> None:
+        super().__init__(ToyEnv(), fault, severity)
+        self.onset, self.seen = onset, []
+
+    def _see(self, observation: Any) -> Any:
+        failed = super()._see(observation)
+        return failed if len(self.past) > self.onset else observation
+
+
+def score(footage: Footage) -> np.ndarray:
+    """Chance on nominal frames, whose brightness is always the same; far above it on others."""
+    brightness = footage.frames.mean(axis=(1, 2, 3), dtype=np.float64)
+    usual = ToyEnv().reset(seed=0)[0]["image"].mean(dtype=np.float64)
+    return Chance().score(footage.frames) + 100 * np.abs(brightness - usual)
+
+
+class ToyMonitor:
+    """Watches brightness; `louder` is added to what it was calibrated on."""
+
+    def __init__(self, louder: float = 0.0) -> None:
+        self.louder = louder
+        episodes = [{"brightness": score(one)} for one in nominal(range(10_000, 10_160))]
+        config = MonitorConfig(alpha=ALPHA, alpha_gate=ALPHA, tail=0.1)
+        self.calibration: Calibration = calibrate(episodes[:60], episodes[60:], config)
+
+    def sequence_scores(self, footage: Footage) -> dict[str, np.ndarray]:
+        return {"brightness": score(footage) + self.louder, "another": np.zeros(len(footage))}
+
+
+def nominal(seeds: range) -> Iterator[Footage]:
+    for seed in seeds:
+        yield Twins(lambda *_: ToyEnv(), [seed], steps=STEPS).clean
+
+
+@pytest.fixture(scope="module")
+def monitor() -> ToyMonitor:
+    return ToyMonitor()
+
+
+FAULTED = {name: FAULTS[name] for name in ("dim", "late")}
+
+
+@pytest.fixture(scope="module")
+def found(monitor: ToyMonitor) -> dict[str, Any]:
+    return battery(monitor, ToyLate, FAULTED, 0.02, CONFIG)
+
+
+def test_a_fault_that_is_seen_is_caught_at_its_onset(found: dict[str, Any]) -> None:
+    json.dumps(found, allow_nan=False)
+    dim = found["cells"][0]
+    assert (dim["fault"], dim["severity"]) == ("dim", 5)
+    assert dim["alarm"]["delay"] == {"median": 0.0, "restricted_mean": 0.0}
+    assert dim["alarm"]["tpr"]["value"] >= 0.8  # the rest alarmed falsely before the onset
+    assert dim["alarm"]["false_alarms_an_episode"]["of"] == 30
+    assert dim["gate"]["untrusted"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert dim["gate"]["delay"]["restricted_mean"] == 0.0
+
+
+def test_a_fault_that_the_score_cannot_see_is_not(found: dict[str, Any]) -> None:
+    late = found["cells"][1]
+    assert late["alarm"]["tpr"]["value"] < 0.4
+    assert late["alarm"]["delay"]["median"] is None
+    assert late["gate"]["untrusted"]["value"] < 0.5
+
+
+def test_false_alarms_are_as_rare_as_promised(found: dict[str, Any]) -> None:
+    seen = found["nominal"]["random"]
+    assert found["alpha"] == found["alpha_gate"] == ALPHA
+    assert found["longest"] == STEPS + 1
+    assert (seen["episodes"], seen["frames"]) == (60, 60 * (STEPS + 1))
+    assert seen["false_alarms_an_episode"]["low"] <= ALPHA
+    hours = seen["false_alarms_an_hour"]["hours"]
+    assert hours <= 60 * (STEPS + 1) * 0.02 / 3600
+    assert seen["untrusted"]["low"] <= seen["untrusted"]["value"] <= seen["untrusted"]["high"]
+    assert nominal_rows(found)[0][""] == ""
+
+
+def test_a_monitor_that_alarms_too_often_is_said_to_miss() -> None:
+    config = replace(CONFIG, policies=("random",), nominal=20, faulted=2)
+    loud = battery(ToyMonitor(louder=1.0), ToyLate, {}, 0.02, config)
+    assert loud["nominal"]["random"]["false_alarms_an_episode"]["low"] > ALPHA
+    assert nominal_rows(loud)[0][""] == "missed"
+
+
+def test_all_seeds_are_of_no_split_and_twins_share_their_onset(monitor: ToyMonitor) -> None:
+    seeds, onsets = [], []
+
+    class Recorded(ToyLate):
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            seeds.append(seed)
+            onsets.append((self.fault, self.onset))
+            return super().reset(seed=seed, options=options)
+
+    told = []
+    config = replace(CONFIG, nominal=8, faulted=6)
+    battery(monitor, Recorded, FAULTED, 0.02, config, lambda *part: told.append(part))
+    assert {split_of(seed) for seed in seeds} == {RESERVED}
+    drawn = {fault: [onset for name, onset in onsets if name == fault] for fault in FAULTED}
+    assert drawn["dim"] == drawn["late"]
+    assert len(set(drawn["dim"])) > 1
+    assert all(1 <= onset <= STEPS for onset in drawn["dim"])
+    assert told == [(0, 4, "random"), (1, 4, "bang"), (2, 4, "dim 5"), (3, 4, "late 5")]
+
+
+def test_episodes_watched_together_are_watched_each_for_itself(monitor: ToyMonitor) -> None:
+    footage = Twins(lambda *_: ToyLate("dim", 5, 6), range(50_000, 50_004), steps=STEPS).clean
+    values = monitor.sequence_scores(footage)["brightness"].reshape(4, -1)
+    for trace, row in zip(watch(monitor, footage), values, strict=True):
+        verdicts = Monitor(monitor.calibration).watch({"brightness": row})
+        assert trace.distrusted.tolist() == [not verdict.trusted for verdict in verdicts]
+        alarms = [step for step, verdict in enumerate(verdicts) if verdict.alarm]
+        assert trace.alarm == (alarms[0] if alarms else None)
+
+
+def test_an_episode_that_ends_before_its_onset_is_a_clean_one() -> None:
+    trace = Trace(2, np.zeros(5, bool))
+    assert trace.watched(5).onset is None
+    assert trace.watched(4).onset == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"nominal": 1}, "nominal: expected at least 2, received 1"),
+        ({"policies": ()}, "received 0 policies"),
+        ({"faulted": 700}, "expected a policy and faulted <= nominal"),
+        ({"first_seed": 40_000}, r"seeds of no split \(50000 to 99999\), received 40000"),
+        ({"first_seed": 99_000}, "received 99000 to"),
+    ],
+)
+def test_battery_configs_are_checked(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(JudgeError, match=said):
+        BatteryConfig(**change)
+
+
+def test_episodes_too_short_for_an_onset_are_refused(monitor: ToyMonitor) -> None:
+    with pytest.raises(JudgeError, match="at least 4 frames, received 3"):
+        battery(monitor, ToyLate, FAULTED, 0.02, replace(CONFIG, steps=2))
+
+
+# ---- sanity and cost
+
+
+def test_pictures_that_say_nothing_and_one_that_does(monitor: ToyMonitor) -> None:
+    def silent(frames: np.ndarray) -> Belief:
+        usual = np.isclose(frames.mean(axis=(1, 2, 3)), ToyEnv().reset(seed=0)[0]["image"].mean())
+        mu = np.where(usual[:, None], 3.0, 0.0) * np.ones((len(frames), 2))
+        return Belief(mu, np.where(usual[:, None], 0.1, 1.0) * np.ones_like(mu))
+
+    rng = np.random.default_rng(0)
+    frames = Twins(lambda *_: ToyEnv(), [50_000], steps=5).clean.frames
+    shown = {"nominal frames": frames, **made_up_pictures((16, 16, 3), 7, rng)}
+    usual, noise, black = sanity(monitor, silent, shown)
+    assert (noise["pictures"], black["pictures"]) == (7, 1)
+    for row in (noise, black):
+        assert (row["sigma"], row["information"]) == (1.0, 0.0)
+        assert (row["alarmed"], row["untrusted"]) == (1.0, 1.0)
+    assert usual["sigma"] == pytest.approx(0.1)
+    assert usual["information"] > 4
+    assert usual["untrusted"] < 0.7
+
+
+def test_photographs_are_cut_to_the_frame() -> None:
+    crops = photograph_crops((16, 24, 3), 5, np.random.default_rng(0))
+    if crops is None:
+        pytest.skip("no package with photographs is installed")
+    assert crops.shape == (5, 16, 24, 3)
+    assert crops.std(axis=(1, 2, 3)).min() > 5
+
+
+def test_the_cost_of_watching_is_what_comes_on_top_of_encoding() -> None:
+    footage = Twins(lambda *_: ToyEnv(), [50_000, 50_001], steps=20).clean
+    calls: list[Any] = []
+
+    def encode(frames: np.ndarray) -> None:
+        assert frames.shape == (1, 16, 16, 3)
+        time.sleep(0.002)
+
+    def update(extra: float) -> SimpleNamespace:
+        def go(frame: np.ndarray, action: Any = None) -> None:
+            assert torch.get_num_threads() == 1
+            calls.append(action)
+            encode(frame[None])
+            time.sleep(extra)
+
+        return SimpleNamespace(reset=lambda: calls.append("reset"), update=go)
+
+    dear = watching_cost(encode, update(0.004), footage, frames=25)
+    assert dear["share"] == pytest.approx(2.0, rel=0.5)
+    assert dear["update_ms"]["p50"] > dear["encode_ms"]["p50"] > 1.9
+    assert calls[:2] == ["reset", None]
+    np.testing.assert_array_equal(calls[2], footage.action[0])
+    assert [call for call in calls if isinstance(call, str)] == ["reset", "reset"]
+    assert watching_cost(encode, update(0.0), footage, frames=25)["share"] < 0.5
+    with pytest.raises(JudgeError, match="at least 43 frames to time, received 42"):
+        watching_cost(encode, update(0.0), footage, frames=33)
+
+
+# ---- targets
+
+
+def test_targets_say_what_they_miss() -> None:
+    both = Target("x", 0.98, 0.85, 0.97)
+    assert (both.wanted, both.missed, both.facts()[""]) == ("0.85 to 0.97", True, "missed")
+    assert not Target("x", 0.97, 0.85, 0.97).missed
+    assert Target("x", 0.7, 0.75, note="defocus").facts()[""] == "missed defocus"
+    assert Target("x", 0.2).facts() == {"target": "x", "wanted": "", "reached": 0.2, "": ""}
+    assert Target("x", None, 0.5).facts()[""] == "not measured"
+    assert not Target("x", None, 0.5).missed
+
+
+def test_the_fault_that_is_covered_least_is_named() -> None:
+    def row(fault: str, share: float) -> dict[str, Any]:
+        coverage = {name: {"value": share} for name in ("50", "68", "90", "95")}
+        facts = {"coverage": coverage, "nll": {"value": 0.0}, "rms_error": {"value": 0.0}}
+        one = {**facts, "sigma_ratio": 1.0, "pairs": [[1.0, 1.0], [2.0, 2.0]]}
+        return {"fault": fault, "truth": {"total": one, "raw": one}}
+
+    rows = [row("a", 0.9), row("a", 0.5), row("b", 0.8), row("b", 0.8)]
+    assert least_covered(rows) == ("a", pytest.approx(0.7))
+    assert least_covered([]) == ("", None)
+
+
+def test_a_belief_that_tells_nothing_has_nothing_to_lose() -> None:
+    class Blind:
+        def lost(self, *args: Any) -> float:
+            raise UnreadableError("nothing")
+
+    one = Subject([Functions({"chance": Chance().score})], ToySees(), ToySees(), Blind())
+    config = JudgeConfig(episodes=2, steps=3, severities=(5,), faults=("dim",), draws=5)
+    harm = judge(one, Ground(ground().test), make_env, FAULTS, config)["cells"][0]["harm"]
+    assert harm["loss"] is harm["class"] is None
+    assert harm["rms_error"] > 0
+
+
+# ---- the command and the benchmark, on a tiny run without GL
+
+
+MONITOR = MonitorConfig(alpha=0.2, alpha_gate=0.2, tail=0.2)
+TINY = Scale(JudgeConfig.tiny(), 4, 6, 200, ProbeConfig(steps=200, batch=64, hidden=32))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("toy") / "data"
+    for first, count in ((0, 12), (10_000, 8), (20_000, 4), (30_000, 4)):
+        for seed in range(first, first + count):
+            write_episode(path, rollout(seed))
+    return path
+
+
+@pytest.fixture(scope="module")
+def calibrated(data: Path) -> Path:
+    run = write_run(data.parent / "run", 0)
+    calibrate_run(run, data, replace(CalibrateConfig.tiny(), monitor=MONITOR))
+    return run
+
+
+def write_run(run: Path, seed: int) -> Path:
+    frames = np.concatenate([rollout(seed).image for seed in range(4)])
+    return write_model(run, RunFacts((16, 16, 3), 2, "Toy-v0", {}), frames, seed)
+
+
+def write_model(run: Path, facts: RunFacts, frames: np.ndarray, seed: int = 0) -> Path:
+    """An untrained model, whose mu are stretched until they tell frames apart."""
+    torch.manual_seed(seed)
+    model = build_model(ModelConfig.tiny(), facts)
+    last, latents = model.vae.global_encoder.body[-1], model.vae.config.latent_dim
+    with torch.no_grad():
+        mu = torch.from_numpy(Perceiver(model)(frames).mu)
+        last.weight[:latents] /= mu.std(0)[:, None]
+        last.bias[:latents] = (last.bias[:latents] - mu.mean(0)) / mu.std(0)
+    save_model(run, model)
+    return run
+
+
+@pytest.fixture
+def toy_envs(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = {name: FAULTS[name] for name in ("dim", "salt", "late")}
+    monkeypatch.setattr(robovae_envs.faults, "FAULTS", faults)
+    monkeypatch.setattr(Trial, "make_env", lambda self, *how: ToyLate(*(how or (None, 0, 0))))
+    monkeypatch.setattr(Trial, "make_cell", lambda self, fault, severity: ToyLate(fault, severity, 0))
+    monkeypatch.setattr(Trial, "step_seconds", 0.02)
+    monkeypatch.setattr(trial.Scale, "quick", classmethod(lambda cls: TINY))
+
+
+@pytest.mark.usefixtures("toy_envs")
+def test_evaluate_judges_and_goes_on(
+    calibrated: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", str(calibrated), "--data", str(data), "--out", str(tmp_path)]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["fault"] for row in found["headline"]] == ["dim", "salt"]
+    assert {row["score"] for row in found["timing"]} == {"innovation", "monitor"}
+    scores = {row["score"] for row in found["scores"]}
+    assert {"monitor", "innovation", "raw_sigma", "elbo", "knn_mu", "chance", "log_sigma"} <= scores
+    assert found["controls"][0] == {"control": "severity 0", "AUROC": 0.5, "": "of 3 faults"}
+    whole = json.loads((tmp_path / "judge.json").read_text())
+    assert len(whole["cells"]) == 6
+    assert (tmp_path / "judge.csv").read_text().startswith("fault,severity,kind")
+    cells = {path: path.stat().st_mtime_ns for path in (calibrated / "judge" / "cells").iterdir()}
+    assert main([*words, "--faults", "dim"]) == 0
+    shown = capsys.readouterr().out
+    assert "quick: the intervals are wide" in shown
+    assert "mean AUROC, severities 3 to 5" in shown
+    assert "timing faults" not in shown
+    assert cells == {path: path.stat().st_mtime_ns for path in (calibrated / "judge" / "cells").iterdir()}
+
+
+def test_what_can_be_mended_is_one_line(
+    calibrated: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(write_run(tmp_path / "raw", 0)), "--data", str(data)]) == 2
+    assert "expected a calibrated run" in capsys.readouterr().err
+    write_episode(tmp_path / "other", rollout(0, env_id="Other-v0"))
+    assert main(["evaluate", str(calibrated), "--data", str(tmp_path / "other")]) == 2
+    assert "expected the environment of" in capsys.readouterr().err
+    assert main(["evaluate", str(calibrated), "--data", str(data), "--faults", "dimm"]) == 2
+    assert "no fault 'dimm'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, toy_envs: None) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("uncertainty", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "uncertainty", module)
+    spec.loader.exec_module(module)
+    quick = BatteryConfig(nominal=6, policies=("random", "zero"), faulted=2, severities=(5,), steps=8)
+    few = JudgeConfig(episodes=2, steps=2, severities=(5,), draws=10)
+    monkeypatch.setattr(module, "QUICK", module.Effort(TINY, quick, few, 1))
+    monkeypatch.setattr(module, "watching_cost", lambda *args: watching_cost(*args, frames=10))
+    return module
+
+
+def test_the_benchmark_measures_once_and_again_when_a_run_changes(
+    bench: ModuleType, calibrated: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "found.json"
+    options = bench.Uncertainty(runs=(calibrated,), data=(data,), out=out)
+    bench.main(options)
+    shown = capsys.readouterr().out
+    for title in ("targets", "negative controls", "false alarms", "gate:", "no robot frames", "baselines"):
+        assert f"\n{title}" in shown
+    found = json.loads(out.read_text())
+    assert {"machine", "versions", "git", "quick"} <= found.keys()
+    one = found["runs"][0]
+    assert [row["score"] for row in one["regret"]] == ["monitor", "likelihood_regret"]
+    assert [row["fault"] for row in one["battery"]["cells"]] == ["dim", "late"]  # TEST only
+    assert "pairs" not in out.read_text()
+    assert out.stat().st_size < 100_000
+    bench.main(options)
+    again = capsys.readouterr()
+    assert "judge: skip" in again.err
+    assert json.loads(out.read_text())["runs"] == found["runs"]
+    config = replace(CalibrateConfig.tiny(), monitor=MONITOR, seed=1)
+    calibrate_run(calibrated, data, config)
+    bench.main(options)
+    assert "judge: skip" not in capsys.readouterr().err
+
+
+def test_three_runs_of_one_task_are_an_ensemble_and_two_are_not(bench: ModuleType) -> None:
+    def run(env_id: str) -> Any:
+        return SimpleNamespace(total=SimpleNamespace(render_spec={}), store=SimpleNamespace(env_id=env_id))
+
+    trials = [run("A"), run("A"), run("B"), run("A"), run("B")]
+    assert bench.others_of(trials[0], trials) == [trials[1], trials[3]]
+    assert bench.others_of(trials[2], trials) == []
+
+
+def test_the_benchmark_wants_a_dataset_for_each_run(bench: ModuleType) -> None:
+    with pytest.raises(RobovaeError, match="dataset of each of 3 runs, or one of all, received 2"):
+        bench.Uncertainty(runs=(Path(),) * 3, data=(Path(),) * 2)
+
+
+# ---- faults that set in late
+
+
+def test_a_late_fault_draws_its_onset_from_the_seed() -> None:
+    made: list[int] = []
+
+    def fail(onset: int) -> gym.Env[Any, Any]:
+        made.append(onset)
+        return ToyLate("dim", 5, onset)
+
+    env = LateFault(ToyEnv(), fail, latest=6)
+    for seed in (*range(30), *range(30)):
+        env.reset(seed=seed)
+    assert made[:30] == made[30:]
+    assert set(made) == set(range(1, 7))
+    first = env.reset(seed=0)[0]["image"]
+    seen = [first, *(env.step(np.zeros(2))[0]["image"] for _ in range(made[-1]))]
+    assert [int(frame.max()) for frame in seen] == [230] * made[-1] + [57]
+
+
+def test_tables_without_rows_are_left_out() -> None:
+    assert titled([], "nothing") == []
+    kinds = ("targets", "headline", "timing", "sigma", "scores", "controls")
+    assert judge_tables(dict.fromkeys(kinds, ())) == []
+
+
+@pytest.mark.gl
+@pytest.mark.slow
+def test_reacher_from_collecting_to_the_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = str(tmp_path / "data"), str(write_reacher(tmp_path))
+    monkeypatch.setattr(trial.Scale, "quick", classmethod(lambda cls: TINY))
+    capsys.readouterr()
+    words = ["evaluate", run, "--data", data, "--json", "--faults", "exposure", "freeze", "occluder"]
+    assert main(words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["fault"] for row in found["headline"]] == ["exposure", "occluder"]
+    assert found["timing"][0]["fault"] == "freeze"
+    assert Trial(Path(run), Path(data)).step_seconds == pytest.approx(0.02)
+    assert FrameMonitor.load(run).calibration.longest == 13
+
+
+def write_reacher(folder: Path) -> Path:
+    """A calibrated run on a handful of short episodes."""
+    for split, count in (("train", 8), ("calibrate", 8), ("test", 4), ("rare", 4)):
+        words = ["--split", split, "--episodes", str(count), "--max-steps", "12", "--workers", "1"]
+        assert main(["collect", "Reacher-v5", "--size", "32", "--out", str(folder / "data"), *words]) == 0
+    train = EpisodeStore(folder / "data").split("train")
+    facts = RunFacts(train.frame_shape, 2, train.env_id, train.render_spec)
+    run = write_model(folder / "run", facts, train.frames(np.arange(train.num_frames)))
+    calibrate_run(run, folder / "data", replace(CalibrateConfig.tiny(), monitor=MONITOR))
+    return run
