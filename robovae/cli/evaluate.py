@@ -1,6 +1,6 @@
 """`robovae evaluate`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +12,10 @@ from robovae.cli.trial import Scale, Trial
 from robovae.cli.verdicts import brief, judge_tables
 from robovae.judge import Cell, JudgeConfig, Subject, judge, to_csv
 from robovae.records import write_json
+from robovae.report.films import save_films
+
+FILMS = (("occluder", 4), ("jpeg", 5), ("freeze", 5))
+"""A rendered, a sensor and a timing fault, each at a severity, that the report shows as films."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,8 @@ class Evaluate:
     """Judge a calibrated run over the fault suite: is the score higher on strange frames, is sigma true?
 
     Nominal frames are the test and the rare split of the dataset; the figure of a cell is the lower of both.
-    Interrupted, the same command goes on. Writes judge.json and judge.csv, a line an episode and score.
+    Interrupted, the same command goes on. Writes judge.json, judge.csv
+    (a line an episode and score), and films of three faults for the report.
 
     Examples:
       robovae evaluate runs/reacher --data data/reacher
@@ -42,22 +47,48 @@ class Evaluate:
 
     def run(self) -> int:
         """Judge, with progress, and print what was found."""
-        trial, scale = Trial(self.run_dir, self.data), Scale() if self.full else Scale.quick()
-        config = trial.config(scale, self.faults)
-        result = judged(trial, trial.subject(scale), scale, config)
-        found = brief(result)
         folder = self.out or self.run_dir / "judge"
-        written = write_json(folder / "judge.json", result), to_csv(result, folder / "judge.csv")
+        found, written = evaluated(self.run_dir, self.data, folder, full=self.full, faults=self.faults)
         how = facts(
             {
                 "run": self.run_dir,
                 "how much": "full" if self.full else "quick: the intervals are wide, --full narrows them",
-                "seconds": number(result["seconds"]),
+                "seconds": number(found["seconds"]),
                 "written": " ".join(map(str, written)),
             }
         )
         show({"run": str(self.run_dir), "full": self.full, **found}, self.json, how, *judge_tables(found))
         return 0
+
+
+def evaluated(
+    run: Path, data: Path, folder: Path, *, full: bool, faults: Sequence[str] = ()
+) -> tuple[dict[str, Any], list[Path]]:
+    """Judge a run and write judge.json, judge.csv and films.safetensors.
+
+    Args:
+        run: a calibrated run.
+        data: its dataset.
+        folder: where the files go.
+        full: hours instead of minutes.
+        faults: names; all if there are none.
+
+    Returns:
+        The small figures, see `brief`, and the files.
+    """
+    trial, scale = Trial(run, data), Scale() if full else Scale.quick()
+    result = judged(trial, trial.subject(scale), scale, trial.config(scale, faults))
+    written = [write_json(folder / "judge.json", result), to_csv(result, folder / "judge.csv")]
+    return brief(result), [
+        *written,
+        save_films(folder / "films.safetensors", [trial.film(*one) for one in FILMS]),
+    ]
+
+
+def judge_run(run: Path, data: Path, scale: str) -> dict[str, Any]:
+    """Judge the run of a recipe; see `robovae.run.Judge`."""
+    found, written = evaluated(run, data, run / "judge", full=scale == "full")
+    return {**found, "written": list(map(str, written))}
 
 
 def judged(trial: Trial, subject: Subject, scale: Scale, config: JudgeConfig) -> dict[str, Any]:

@@ -16,13 +16,19 @@ from robovae.errors import RobovaeError
 from robovae.evaluate import ProbeConfig
 from robovae.evaluate.codes import spread, spread_frames
 from robovae.judge import Footage, Ground, JointReader, JudgeConfig, Subject, baselines, plan
+from robovae.judge.cells import joined, play
 from robovae.judge.detector import Sees
+from robovae.report.films import Film
 from robovae.uncertainty import FrameMonitor
 
 if TYPE_CHECKING:
     from robovae_envs.camera import Camera
 
 Frames = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+FILM_STEPS, FILMED_SEED = 48, 40_003
+"""Length and seed of an episode that is kept as a film."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,17 @@ class Trial:
         seen = self._camera()
         usual = int(np.median(self.store.split("calibrate").lengths))
         return LateFault(seen, lambda onset: Faulty(seen, fault, severity, onset=onset), usual // 2)
+
+    def film(self, fault: str, severity: int) -> Film:
+        """An episode in which a fault sets in after a third, for the report."""
+        seed, steps = FILMED_SEED, min(FILM_STEPS, self.steps)
+        onset = steps // 3
+        env = self.make_env(fault, severity, onset)
+        try:
+            footage = joined(list(play(env, [seed], steps, "random")))
+        finally:
+            env.close()
+        return Film(fault, severity, footage.frames, footage.action, min(onset, len(footage) - 1))
 
     def config(self, scale: Scale, faults: Sequence[str] | None = None) -> JudgeConfig:
         """The judge's, on episodes no longer than those of the calibration.

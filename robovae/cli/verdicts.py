@@ -32,7 +32,7 @@ def brief(result: Mapping[str, Any]) -> Record:
     return {
         "targets": [one.facts() for one in targets(result)],
         "headline": headline(still, ranks),
-        "timing": [row for score in (TEMPORAL, COMBINED) for row in headline(timing, ranks, score)],
+        "timing": [row for score in (*TEMPORAL, COMBINED) for row in headline(timing, ranks, score)],
         "sigma": sigma_rows(still),
         "scores": score_rows(result),
         "controls": control_rows(result),

@@ -10,8 +10,8 @@ from robovae.judge.summary import Row, truth_of
 
 COMBINED = "monitor"
 """Name of the score that alarms rest on."""
-TEMPORAL = "innovation"
-"""Name of the score that sees timing faults."""
+TEMPORAL = ("innovation", "stillness")
+"""Names of the scores that need the frames before: for timing faults."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def targets(result: Mapping[str, Any]) -> list[Target]:
     """Of a judgement: over rendered and sensor faults of TEST; timing faults stand apart.
 
     Args:
-        result: of `judge`, with scores "monitor" and "innovation" among them.
+        result: of `judge`, with the score "monitor" among them.
     """
     rows = tested(result["cells"])
     summary = result["summary"]
@@ -64,8 +64,8 @@ def targets(result: Mapping[str, Any]) -> list[Target]:
         Target("mean AUROC, severities 3 to 5", _value(means.get(COMBINED)), 0.99),
         Target("coverage of 90 % intervals", pooled and pooled["coverage"]["90"], 0.85, 0.97),
         Target("least coverage of a fault", least, 0.75, note=worst),
-        Target("AUROC of log sigma, harmful faults", _value(harmful), note=_count(harmful)),
-        Target("Spearman of sigma and |error|", pooled and pooled["spearman"]),
+        Target("AUROC of log sigma, harmful faults", _value(harmful), 0.95, note=_count(harmful)),
+        Target("Spearman of sigma and |error|", pooled and pooled["spearman"], 0.7),
     ]
 
 

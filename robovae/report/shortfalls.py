@@ -9,7 +9,7 @@ from robovae.evaluate.intervals import LEVEL
 
 Row = Mapping[str, Any]
 
-OWN = ("monitor", "surprise", "peak", "statistics", "sigma", "innovation", "log_sigma")
+OWN = ("monitor", "surprise", "peak", "statistics", "sigma", "innovation", "stillness", "log_sigma")
 """Scores of robovae; all others are baselines."""
 CHANCE = "chance"
 """The baseline that knows nothing, a control."""

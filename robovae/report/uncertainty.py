@@ -79,7 +79,7 @@ def condense(found: Mapping[str, Any]) -> dict[str, Any]:
         "severities": sorted({row["severity"] for row in cells}),
         "maps": {
             "lone": heat_map(lone, (COMBINED,)),
-            "timing": heat_map(timing, (COMBINED, TEMPORAL)),
+            "timing": heat_map(timing, (COMBINED, *TEMPORAL)),
         },
         "mean": means.get(COMBINED),
         "coverage": coverage([row for row in lone if row["split"] == "TEST"]),

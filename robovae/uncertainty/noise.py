@@ -8,6 +8,7 @@ sigma -> 1, 0 nats.
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from robovae.gaussian import Gaussian
 from robovae.uncertainty.look import Look
@@ -15,6 +16,20 @@ from robovae.uncertainty.look import Look
 _LEAST, _MOST = -8.0, 9.0
 """Log of R: from far below any message's own variance to far above the prior's."""
 HEADS = 4
+
+
+class _Heads(nn.Module):
+    """A linear layer of each head, all in one product: one frame is a matter of calls, not of sums."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = inputs**-0.5
+        self.weight = nn.Parameter(torch.empty(HEADS, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(HEADS, 1, outputs).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(HEADS, B, inputs) -> (HEADS, B, outputs)."""
+        return torch.baddbmm(self.bias, x, self.weight)
 
 
 class MeasurementNoise(nn.Module):
@@ -35,7 +50,9 @@ class MeasurementNoise(nn.Module):
         super().__init__()
         self.register_buffer("shift", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
-        self.heads = nn.ModuleList(_head(features, hidden, latent_dim) for _ in range(HEADS))
+        self.layers = nn.ModuleList(
+            [_Heads(features, hidden), _Heads(hidden, hidden), _Heads(hidden, latent_dim)]
+        )
 
     def standardise(self, features: Tensor) -> None:
         """Fix the scale of the features from those of nominal frames (N, S)."""
@@ -45,9 +62,11 @@ class MeasurementNoise(nn.Module):
     def each(self, features: Tensor) -> Tensor:
         """Log of R by every head, (B, S) -> (HEADS, B, D)."""
         # asinh: near zero as it is, far out still growing, so that a stranger frame never looks less strange.
-        x = torch.asinh((features - self.shift) / self.scale)
-        raw = torch.stack([head(x) for head in self.heads])
-        return _LEAST + (_MOST - _LEAST) * torch.sigmoid(raw - 1.0)
+        x = torch.asinh((features - self.shift) / self.scale).expand(HEADS, -1, -1)
+        first, second, last = self.layers
+        raw = last(functional.silu(second(functional.silu(first(x)))))
+        out: Tensor = _LEAST + (_MOST - _LEAST) * torch.sigmoid(raw - 1.0)
+        return out
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (B, S) -> R (B, D), > 0."""
@@ -81,9 +100,3 @@ def misfit(truth: Gaussian, belief: Gaussian) -> Tensor:
     """Minus the expected log density of draws from `truth` under `belief`, less the constant: (B,) nats."""
     squares = (truth.mu - belief.mu).square() + truth.sigma.square()
     return (0.5 * squares * torch.exp(-2.0 * belief.log_sigma) + belief.log_sigma).sum(1)
-
-
-def _head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, outputs)
-    )
