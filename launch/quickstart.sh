@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# From a fresh clone to a report of what a VAE sees in MuJoCo frames: set-up, then collect -> train -> report.
+# From a fresh clone to a report of what a VAE sees in MuJoCo frames: set-up, then collect -> train ->
+# calibrate -> evaluate -> report.
 # Run it again: what is finished is skipped, what was interrupted goes on.
 #
 #     launch/quickstart.sh [OPTION...]       options go to `robovae run`
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
-./launch/setup.sh
+./launch/setup.sh judge
 exec .venv/bin/robovae run launch/quickstart.yaml "$@"

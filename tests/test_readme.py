@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,7 +64,10 @@ def test_commands_exist() -> None:
 
 @pytest.mark.gl
 def test_the_python_in_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from robovae.monitor import MonitorConfig, calibrate, fingerprint_of
     from robovae.run.directory import RunFacts, build_model, save_model
+    from robovae.uncertainty import SCORES, TEMPORAL, Uncertainty
+    from robovae.uncertainty.model import save_uncertainty
     from robovae.vae import ModelConfig
     from robovae_envs.camera import RenderSpec, make
 
@@ -71,7 +75,16 @@ def test_the_python_in_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     camera.reset(seed=0)
     facts = RunFacts((64, 64, 3), 2, "Reacher-v5", camera.render_spec.to_dict())
     camera.close()
-    save_model(tmp_path / "runs" / "reacher", build_model(ModelConfig(), facts))
+    run = tmp_path / "runs" / "reacher"
+    model = build_model(ModelConfig(), facts)
+    save_model(run, model)
+    save_uncertainty(run, Uncertainty(model.vae))
+    rng = np.random.default_rng(0)
+    episodes = [{name: rng.normal(size=20) for name in (*SCORES, *TEMPORAL)} for _ in range(40)]
+    rates = MonitorConfig(alpha=0.1, alpha_gate=0.1, tail=0.1)
+    calibrate(episodes[:20], episodes[20:], rates, fingerprint_of(run / "model.safetensors")).save(
+        run / "monitor.json"
+    )
     monkeypatch.chdir(tmp_path)
     snippets = re.findall(r"```python\n(.*?)```", README, re.S)
     assert len(snippets) >= 2
@@ -83,4 +96,5 @@ def test_the_python_in_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert promised
     assert promised[1] == repr(belief)
     assert mu.shape == (ModelConfig().latent_dim,)  # type: ignore[attr-defined]
+    assert space["verdict"].score is not None  # type: ignore[attr-defined]
     space["env"].close()  # type: ignore[attr-defined]

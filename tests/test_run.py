@@ -8,13 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import robovae
 from robovae import provenance
 from robovae.config import ConfigError
+from robovae.episodes import EpisodeStore
 from robovae.records import digest, read_json, write_json
 from robovae.run import Listeners, Stage, load_recipe, parse_size, run_recipe, run_stage
+from robovae.uncertainty import CalibrateConfig
 from tests.toy_env import make_toy
 
 RECIPE = """
@@ -43,6 +46,7 @@ class Calls:
 
     trained: list[TrainConfig] = field(default_factory=list)
     drawn: int = 0
+    judged: list[str] = field(default_factory=list)
     stages: list[tuple[str, str]] = field(default_factory=list)
     fail: BaseException | None = None
 
@@ -54,6 +58,12 @@ class Calls:
         (out / "model.safetensors").write_text(str(config))
         on_event("step")
         return {"ev": 0.9}
+
+    def judge(self, run: Path, data: Path, scale: str) -> dict[str, Any]:
+        self.judged.append(scale)
+        (run / "judge").mkdir(exist_ok=True)
+        (run / "judge" / "judge.json").write_text("{}")
+        return {}
 
     def write(self, run: Path, data: Path) -> Path:
         self.drawn += 1
@@ -86,7 +96,9 @@ def do(path: Path, calls: Calls) -> dict[str, Any]:
     listeners = Listeners(
         on_stage=lambda event: calls.stages.append((event.stage, event.state)), on_event=lambda *_: None
     )
-    return run_recipe(load_recipe(path, path.parent), lambda _: partial(make_toy, max_steps=4), listeners)
+    return run_recipe(
+        load_recipe(path, path.parent), lambda _: partial(make_toy, max_steps=4), listeners, calls.judge
+    )
 
 
 def test_a_recipe_collects_trains_and_reports(recipe_file, calls):
@@ -153,6 +165,47 @@ def test_more_test_episodes_draw_a_new_report_of_the_same_model(recipe_file, cal
     recipe_file.write_text(RECIPE.replace("test: 1", "test: 2"))
     do(recipe_file, calls)
     assert [state for _, state in calls.stages] == ["resume", "done", "skip", "start", "done"]
+
+
+def test_a_calibrated_recipe_is_calibrated_and_judged_before_the_report(recipe_file, calls, monkeypatch):
+    calibrated: list[Any] = []
+
+    def calibrate_run(run: Path, data: Path, config: Any, on_event: Any) -> dict[str, Any]:
+        calibrated.append(config)
+        for name in ("uncertainty.safetensors", "monitor.json"):
+            (run / name).write_text("limits")
+        on_event("part")
+        return {"threshold": 1.0}
+
+    stand_in = types.SimpleNamespace(CalibrateConfig=CalibrateConfig, calibrate_run=calibrate_run)
+    monkeypatch.setitem(sys.modules, "robovae.uncertainty", stand_in)
+    recipe_file.write_text(
+        RECIPE.replace("test: 1", "test: 1, calibrate: 2, rare: 1")
+        + "calibrate: {steps: 7}\nevaluate: quick\n"
+    )
+    result = do(recipe_file, calls)
+    assert list(result["stages"]) == ["collect", "train", "calibrate", "evaluate", "report"]
+    assert calibrated == [CalibrateConfig(steps=7)]
+    assert calls.judged == ["quick"]
+    rare = EpisodeStore(Path(result["data"])).split("rare")
+    assert (np.abs(rare[0].action) == 1.0).all()  # bang-bang, whoever acts in the others
+    do(recipe_file, calls)
+    assert len(calibrated) == len(calls.judged) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("evaluate: quick\n", "beside a section 'calibrate'"),
+        ("calibrate: {}\nevaluate: long\n", "expected quick or full"),
+        ("calibrate: {stepz: 7}\n", "unknown key 'stepz'"),
+    ],
+)
+def test_a_recipe_that_cannot_be_judged_is_refused_before_anything_runs(recipe_file, calls, more, message):
+    recipe_file.write_text(RECIPE + more)
+    with pytest.raises(ConfigError, match=message):
+        do(recipe_file, calls)
+    assert calls.trained == []
 
 
 def test_a_plain_autoencoder_is_trained_beside_the_model_where_the_recipe_asks(recipe_file, calls):
