@@ -16,7 +16,7 @@ from robovae.episodes import EpisodeError, EpisodeStore, write_episode
 from robovae.frames import FrameError
 from robovae.gaussian import Gaussian, kl
 from robovae.monitor import CalibrationError, MonitorError
-from robovae.run.directory import RunFacts, build_model, read_tensors, save_model
+from robovae.run.directory import RunError, RunFacts, build_model, read_tensors, save_model
 from robovae.uncertainty import (
     SCORES,
     TEMPORAL,
@@ -298,6 +298,11 @@ class TestRefusals:
     def test_too_few_episodes(self, run, data):
         with pytest.raises(CalibrationError, match="99"):
             calibrate_run(run, data, CalibrateConfig())
+
+    def test_the_dataset_of_another_environment(self, data, tmp_path):
+        save_model(tmp_path, build_model(ModelConfig.tiny(), RunFacts((16, 16, 3), 2, "Other-v0", None)))
+        with pytest.raises(RunError, match="expected the environment of the run, Other-v0, received Toy-v0"):
+            calibrate_run(tmp_path, data, CalibrateConfig.tiny())
 
     def test_no_calibrate_split(self, run, tmp_path):
         write_episode(tmp_path, toy_episode(0))

@@ -19,6 +19,7 @@ from robovae.judge import Footage, Ground, JointReader, JudgeConfig, Subject, ba
 from robovae.judge.cells import joined, play
 from robovae.judge.detector import Sees
 from robovae.report.films import Film
+from robovae.run.directory import check_data
 from robovae.uncertainty import FrameMonitor
 
 if TYPE_CHECKING:
@@ -89,12 +90,7 @@ class Trial:
         self.monitor = FrameMonitor.load(run)
         self.total, self.raw = Perceiver.load(run, calibrated=True), Perceiver.load(run, calibrated=False)
         self.store = EpisodeStore(data)
-        for name, own, other in (
-            ("environment", self.total.env_id, self.store.env_id),
-            ("camera", self.total.render_spec, self.store.render_spec),
-        ):
-            if own != other:
-                raise RobovaeError(f"{data}: expected the {name} of {run}, {own}, received {other}")
+        check_data(self.total.model.facts, self.store)
 
     @property
     def steps(self) -> int:

@@ -73,12 +73,12 @@ def held_out(store: EpisodeStore) -> tuple[EpisodeStore, EpisodeStore]:
 
 
 def evaluate_run(run: Path, data: Path, config: EvaluateConfig | None = None) -> dict[str, Any]:
-    """`evaluate` a run directory on the test and train split of a dataset.
+    """`evaluate` the model of a run, as trained, on the test and train split of a dataset.
 
     Raises:
         RobovaeError: no run, no dataset, no such splits, or they do not fit each other.
     """
-    return evaluate(Perceiver.load(run), *held_out(EpisodeStore(data)), config)
+    return evaluate(Perceiver.load(run, calibrated=False), *held_out(EpisodeStore(data)), config)
 
 
 def evaluate(

@@ -74,7 +74,8 @@ def gather(run: Path, data: Path, effort: Effort) -> Material:
         EpisodeError: the dataset is missing, damaged, or lacks a split.
         FrameError: the frames are not those of the model.
     """
-    perceiver, store = Perceiver.load(run), EpisodeStore(data)
+    # What the VAE itself has learnt; what calibration makes of it has a section of its own.
+    perceiver, store = Perceiver.load(run, calibrated=False), EpisodeStore(data)
     test, train = held_out(store)
     many, rows = looks.spread(test, min(MANY, test.num_frames)), read_metrics(run)
     quality = evaluate(perceiver, test, train, effort.quality)
@@ -83,7 +84,7 @@ def gather(run: Path, data: Path, effort: Effort) -> Material:
     few = looks.spread(test, looks.FILM_FRAMES - 1)
     maps, map_numbers = looks.map_rows(perceiver.model.vae, few, many)
     walks, walk_numbers = walk(run, perceiver, test, train, effort.holes)
-    findings = uncertainty.gather(run, perceiver)
+    findings = uncertainty.gather(run, Perceiver.load(run))
     return Material(
         figures={
             "run": describe_run(perceiver.model),

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from robovae.config import from_mapping
 from robovae.dynamics import TemporalPrior
+from robovae.episodes import EpisodeStore
 from robovae.errors import RobovaeError
 from robovae.records import read_json, write_json
 from robovae.vae import VAE, ModelConfig
@@ -43,6 +44,23 @@ class RunFacts:
     def __post_init__(self) -> None:
         if len(self.frame_shape) != 3 or self.frame_shape[2] != 3:
             raise RunError(f"frame_shape: expected (H, W, 3), received {self.frame_shape}")
+
+
+def check_data(facts: RunFacts, store: EpisodeStore) -> None:
+    """See that episodes come from where a model learnt.
+
+    Raises:
+        RunError: another environment or another camera.
+    """
+    for name, own, other in (
+        ("environment", facts.env_id, store.env_id),
+        ("camera", facts.render_spec, store.render_spec),
+    ):
+        if own != other:
+            raise RunError(
+                f"{store.path}: expected the {name} of the run, {own}, received {other}; "
+                "give the dataset that the run was trained on"
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from robovae.episodes import EpisodeStore
 from robovae.monitor import calibrate, fingerprint_of
 from robovae.monitor.conformal import check_episodes
-from robovae.run.directory import load_model
+from robovae.run.directory import check_data, load_model
 from robovae.uncertainty.config import CalibrateConfig, CalibrateEvent, OnCalibrate
 from robovae.uncertainty.fitting import fit_uncertainty
 from robovae.uncertainty.frame_monitor import FILE
@@ -38,7 +38,7 @@ def calibrate_run(
         "sigma_ratio", the median of calibrated over raw sigma on its frames.
 
     Raises:
-        RunError: no trained run.
+        RunError: no trained run, or a dataset of another environment or camera.
         EpisodeError: a split is missing.
         CalibrationError: the calibrate split has too few episodes for the rates.
         FrameError: the frames are not those of the run.
@@ -46,6 +46,7 @@ def calibrate_run(
     begin, config = time.monotonic(), config or CalibrateConfig()
     tell = on_event or (lambda event: None)
     model, store = load_model(run), EpisodeStore(data)
+    check_data(model.facts, store)
     model.vae.requires_grad_(False)
     held_out, train = store.split("calibrate"), store.split("train")
     for alpha in (config.monitor.alpha, config.monitor.alpha_gate):
