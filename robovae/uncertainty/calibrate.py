@@ -1,6 +1,7 @@
 """`robovae calibrate`: learn the measurement noise, fit the scores, set the limits of the monitor."""
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +15,7 @@ from robovae.monitor.conformal import check_episodes
 from robovae.run.directory import check_data, load_model
 from robovae.uncertainty.config import CalibrateConfig, CalibrateEvent, OnCalibrate
 from robovae.uncertainty.fitting import fit_uncertainty
+from robovae.uncertainty.following import TEMPORAL
 from robovae.uncertainty.frame_monitor import FILE
 from robovae.uncertainty.model import save_uncertainty
 from robovae.uncertainty.scoring import Doubles, Frames, Scorer
@@ -55,8 +57,10 @@ def calibrate_run(
     scorer = Scorer(model, uncertainty)
     fitting = train.select(np.unique(np.linspace(0, len(train) - 1, config.fitting).astype(int)).tolist())
     weights = fingerprint_of(run / "model.safetensors")
+    scales = _scored(scorer, fitting, tell)
+    silent = {name for name in TEMPORAL if _never_rises(name, scales)}
     calibration = calibrate(
-        _scored(scorer, fitting, tell), _scored(scorer, held_out, tell), config.monitor, weights
+        _without(silent, scales), _without(silent, _scored(scorer, held_out, tell)), config.monitor, weights
     )
     save_uncertainty(run, uncertainty)
     calibration.save(run / FILE)
@@ -93,3 +97,13 @@ def _scored(scorer: Scorer, store: EpisodeStore, tell: OnCalibrate) -> list[dict
         found.append(scorer.sequence_scores(_Footage.of(store, index)))
         tell(CalibrateEvent("scores", index + 1, len(store)))
     return found
+
+
+def _never_rises(name: str, episodes: Sequence[Mapping[str, Doubles]]) -> bool:
+    """Whether a score sits at its highest value: stillness does, where a robot hardly ever moves."""
+    values = np.concatenate([scores[name] for scores in episodes])
+    return bool(np.median([scores[name].max() for scores in episodes]) <= np.median(values))
+
+
+def _without(names: set[str], episodes: Sequence[Mapping[str, Doubles]]) -> list[dict[str, Doubles]]:
+    return [{name: values for name, values in scores.items() if name not in names} for scores in episodes]

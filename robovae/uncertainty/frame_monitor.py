@@ -33,7 +33,7 @@ class FrameMonitor:
     """
 
     def __init__(self, scorer: Scorer, calibration: Calibration) -> None:
-        if set(calibration.evidence.scores) != {*_NAMES}:
+        if not {*SCORES} <= {*calibration.evidence.scores} <= {*_NAMES}:
             raise MonitorError(
                 f"expected a calibration of {', '.join(_NAMES)}, received one of "
                 f"{', '.join(calibration.evidence.scores)}; run `robovae calibrate`"
@@ -116,8 +116,9 @@ class FrameMonitor:
         seen = self.scorer.insight(frame[None])
         taken = None if action is None else torch.as_tensor(np.asarray(action, np.float32)).view(1, -1)
         values = [*seen.scores[0].tolist(), *self._follower.update(seen.total, taken)[0].tolist()]
+        found = dict(zip(_NAMES, values, strict=True))
         return self._monitor.update(
-            dict(zip(_NAMES, values, strict=True)),
+            {name: found[name] for name in self.calibration.evidence.scores},
             where=self.scorer.uncertainty.strangeness.stands_out(seen.look)[0].numpy(),
             dims=(seen.total.log_sigma - seen.look.lone.log_sigma)[0].clamp_min(0.0).numpy(),
         )
@@ -135,4 +136,6 @@ class FrameMonitor:
         """Frames on their own have no temporal scores: theirs are taken to be the usual ones."""
         evidence, count = self.calibration.evidence, len(next(iter(scores.values())))
         usual = dict(zip(evidence.scores, evidence.centre, strict=True))
-        return self._monitor.score({**{name: np.full(count, usual[name]) for name in TEMPORAL}, **scores})
+        return self._monitor.score(
+            {**{name: np.full(count, usual[name]) for name in TEMPORAL if name in usual}, **scores}
+        )
