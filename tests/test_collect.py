@@ -173,13 +173,26 @@ def test_users_policy(tmp_path, name, action):
     np.testing.assert_allclose(EpisodeStore(tmp_path)[0].action, np.broadcast_to(action, (20, 2)))
 
 
+def test_bang_stays_at_the_bounds_and_follows_its_seed():
+    env = make_toy()
+    policy = make_policy("bang", env)
+    taken = []
+    for seed in (3, 3, 4):
+        policy.reset(seed)
+        taken.append(np.array([policy({}) for _ in range(60)]))
+    assert set(np.abs(taken[0]).ravel().tolist()) == {1.0}
+    assert (np.diff(taken[0], axis=0) == 0).mean() > 0.5  # held for a while
+    np.testing.assert_array_equal(taken[0], taken[1])
+    assert not np.array_equal(taken[0], taken[2])
+
+
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
         ("tests.test_collect:nothing", "cannot be imported: .*nothing"),
         ("no_such_module:act", "cannot be imported: No module"),
         ("tests.test_collect:ROOT", "must be a function or a class"),
-        ("randon", "neither"),
+        ("randon", "none of"),
     ],
 )
 def test_bad_policy_is_one_line(policy, message):
