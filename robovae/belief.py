@@ -16,16 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from robovae.errors import RobovaeError
-from robovae.frames import FrameError, check_frames, to_frames, to_tensor
+from robovae.frames import BATCH, FrameError, check_frames, to_frames, to_tensor
 from robovae.run.directory import RunModel, load_model
 from robovae.uncertainty.model import FILE, Uncertainty, load_uncertainty
 from robovae.vae import VAE
 
 Frames = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-
-_BATCH = 256
-"""Frames in one pass: what the caches hold; larger batches gain nothing."""
 
 
 class BeliefError(RobovaeError):
@@ -226,13 +223,13 @@ class Perceiver:
     def _by_batch(
         self, compute: Callable[[VAE, Any, torch.device], tuple[Any, ...]], rows: NDArray[Any]
     ) -> tuple[Any, ...]:
-        """Apply a function of (model, rows, device) to at most `_BATCH` rows at a time; join each result."""
+        """Apply a function of (model, rows, device) to at most `BATCH` rows at a time; join each result."""
         with torch.inference_mode():
-            if len(rows) <= _BATCH:
+            if len(rows) <= BATCH:
                 return compute(self._vae, rows, self.device)
             parts = [
-                compute(self._vae, rows[first : first + _BATCH], self.device)
-                for first in range(0, len(rows), _BATCH)
+                compute(self._vae, rows[first : first + BATCH], self.device)
+                for first in range(0, len(rows), BATCH)
             ]
         return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 

@@ -33,6 +33,17 @@ def check_keys(data: Mapping[str, Any], known: Collection[str], where: str) -> N
             raise ConfigError(f"{where}: unknown key {key!r}; {nearest(str(key), known)}")
 
 
+def check_least(config: object, error: type[RobovaeError], **least: int) -> None:
+    """Refuse fields of a config below their least value.
+
+    Raises:
+        RobovaeError: of the kind given, naming the first field that is too small.
+    """
+    for name, lowest in least.items():
+        if (value := getattr(config, name)) < lowest:
+            raise error(f"{name}: expected at least {lowest}, received {value}")
+
+
 def from_mapping(cls: type[T], data: object, where: str) -> T:
     """Build a config dataclass from plain data.
 

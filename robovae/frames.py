@@ -1,5 +1,6 @@
 """The pixel boundary: the only place where uint8 (H, W, 3) becomes float (3, H, W) in [0, 1], and back."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,16 @@ from robovae.errors import RobovaeError
 
 class FrameError(RobovaeError):
     """Frames of another shape, dtype or range than were expected."""
+
+
+BATCH = 256
+"""Frames in one pass of a network: what the caches hold; larger batches gain nothing."""
+
+
+def batched(frames: NDArray[np.uint8], size: int = BATCH) -> Iterator[NDArray[np.uint8]]:
+    """At most `size` frames at a time."""
+    for first in range(0, len(frames), size):
+        yield frames[first : first + size]
 
 
 def check_frames(frames: Any, frame_shape: tuple[int, int, int]) -> NDArray[np.uint8]:

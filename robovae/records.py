@@ -1,4 +1,4 @@
-"""Small JSON files that are whole or absent, and digests of plain data."""
+"""Small JSON files that are whole or absent, and digests of files and plain data."""
 
 import hashlib
 import json
@@ -39,6 +39,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return data if isinstance(data, dict) else None
+
+
+def file_digest(path: Path) -> str:
+    """Hex SHA-256 of a file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(data: Any) -> str:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from robovae import report
-from robovae.belief import Belief, Perceiver
+from robovae.belief import Belief
 from robovae.collect import CollectConfig, collect
 from robovae.judge import Functions, Subject, Watched, alarm_table, judge
 from robovae.monitor import Monitor, MonitorConfig, calibrate
@@ -363,16 +363,17 @@ def test_films_stand_in_the_order_of_their_kinds(html: str, page: Path) -> None:
 
 
 def test_without_a_judgement_there_is_no_section(tmp_path: Path) -> None:
-    perceiver = Perceiver.load(save_toy(tmp_path))
-    assert uncertainty.gather(tmp_path, perceiver).figures is None
+    save_toy(tmp_path)
+    assert uncertainty.gather(tmp_path).figures is None
     (tmp_path / "judge").mkdir()
     (tmp_path / "judge" / "judge.json").write_text("{damaged")
-    assert uncertainty.gather(tmp_path, perceiver).figures is None
+    assert uncertainty.gather(tmp_path).figures is None
 
 
 def test_films_without_a_monitor_are_not_shown(tmp_path: Path) -> None:
     save_films(tmp_path / "judge" / "films.safetensors", [toy_film()])
-    assert uncertainty.watch_films(tmp_path, Perceiver.load(save_toy(tmp_path))) == []
+    save_toy(tmp_path)
+    assert uncertainty.watch_films(tmp_path) == []
 
 
 def test_parts_that_were_not_measured_are_left_out(

@@ -8,7 +8,6 @@ What is finished is skipped, so that the same command goes on after an interrupt
 episodes, with 95 % bootstrap intervals by episode in the JSON; the table says where a target is missed.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,13 +18,13 @@ import tyro
 from robovae import provenance
 from robovae.cli.collect import stage_factory
 from robovae.cli.console import log, show, table_of
-from robovae.cli.events import Watcher
+from robovae.cli.events import Watcher, log_stage
 from robovae.collect import CollectConfig
 from robovae.config import to_plain
 from robovae.errors import RobovaeError
 from robovae.evaluate import EvaluateConfig, evaluate_run
-from robovae.records import write_json
-from robovae.run import CollectStage, Stage, StageEvent, collect_stage, dataset_digest, run_stage, train_stage
+from robovae.records import file_digest, write_json
+from robovae.run import CollectStage, Stage, collect_stage, dataset_digest, run_stage, train_stage
 from robovae.train import TrainConfig
 
 RESULTS = Path(__file__).parent / "results"
@@ -125,8 +124,8 @@ def trained(task: str, root: Path, quick: bool) -> tuple[Path, Path]:
     if quick:
         config = replace(config, local_steps=QUICK_STEPS, global_steps=QUICK_STEPS)
     with Watcher() as watcher:
-        run_stage(collect_stage(collecting, stage_factory(collecting), watcher), tell)
-        run_stage(train_stage(collecting.out, root / task, config, watcher), tell)
+        run_stage(collect_stage(collecting, stage_factory(collecting), watcher), log_stage)
+        run_stage(train_stage(collecting.out, root / task, config, watcher), log_stage)
     return root / task, collecting.out
 
 
@@ -145,18 +144,13 @@ def measured(run: Path, data: Path) -> Record:
         artefact=run,
         record=run / "latents.json",
         config=to_plain(config),
-        inputs={"data": dataset_digest(data), "weights": hashlib.sha256(weights.read_bytes()).hexdigest()},
+        inputs={"data": dataset_digest(data), "weights": file_digest(weights)},
         run=measure,
         is_there=lambda: True,
         sets_aside=False,
     )
-    record = run_stage(stage, tell)
+    record = run_stage(stage, log_stage)
     return {"run": run.name, **record["result"]}
-
-
-def tell(event: StageEvent) -> None:
-    """One line a stage."""
-    log(f"{event.stage}: {event.state}: {event.message}")
 
 
 def summary(one: Mapping[str, Any]) -> Record:

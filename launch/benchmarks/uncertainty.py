@@ -8,7 +8,6 @@ is finished is skipped, so that the same command goes on after an interruption. 
 0, shuffled labels, a random score) are part of it.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ import robovae
 from robovae import provenance
 from robovae.cli.console import log, progress, show
 from robovae.cli.evaluate import judged
+from robovae.cli.events import log_stage
 from robovae.cli.trial import Scale, Trial, photograph_crops
 from robovae.cli.verdicts import (
     NOMINAL,
@@ -42,8 +42,8 @@ from robovae.judge.footage import Frames
 from robovae.judge.sanity import SILENT, made_up_pictures, sanity
 from robovae.judge.speed import watching_cost
 from robovae.judge.summary import SEVERE
-from robovae.records import write_json
-from robovae.run import Stage, StageEvent, dataset_digest, run_stage
+from robovae.records import file_digest, write_json
+from robovae.run import Stage, dataset_digest, run_stage
 from robovae_envs.errors import EnvError
 from robovae_envs.faults import FAULTS, Fault
 
@@ -130,7 +130,7 @@ def measured(trial: Trial, effort: Effort, full: bool, others: Sequence[Trial]) 
     """Figures of a run; from its record if they are of these weights, dataset and ensemble."""
     inputs = {"data": dataset_digest(trial.store.path)}
     for number, one in enumerate((trial, *others)):
-        inputs |= {f"{number} {name}": digest_of(one.run / name) for name in WEIGHTS}
+        inputs |= {f"{number} {name}": file_digest(one.run / name) for name in WEIGHTS}
     stage = Stage(
         name="judge",
         artefact=trial.run,
@@ -141,7 +141,7 @@ def measured(trial: Trial, effort: Effort, full: bool, others: Sequence[Trial]) 
         is_there=lambda: True,
         sets_aside=False,
     )
-    record = run_stage(stage, tell)
+    record = run_stage(stage, log_stage)
     return {"run": trial.run.name, **record["result"]}
 
 
@@ -204,16 +204,6 @@ def baseline_ms(subject: Subject, frame: Frames) -> dict[str, float]:
     panels = [scorer for scorer in subject.scorers if isinstance(scorer, Panel)]
     every = {name: detector for panel in panels for name, detector in panel.detectors.items()}
     return {name: round(1000 * cost(detector, frame), 4) for name, detector in every.items()}
-
-
-def digest_of(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def tell(event: StageEvent) -> None:
-    """One line a stage."""
-    log(f"{event.stage}: {event.state}: {event.message}")
 
 
 def tables_of(one: Mapping[str, Any]) -> list[Any]:

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from robovae.cli.console import Update, log, number, progress
+from robovae.run import StageEvent
 
 WORTH_A_LINE = frozenset({"restart", "fallback", "resume", "skip"})
 SHOWN = {
@@ -57,6 +58,11 @@ class Watcher:
             self._stack.close()
             self._title, self._update = title, self._stack.enter_context(progress(title))
         self._update(done, total, note)
+
+
+def log_stage(event: StageEvent) -> None:
+    """One line a stage, for benchmarks."""
+    log(f"{event.stage}: {event.state}: {event.message}")
 
 
 def _speed(rate: float) -> str:

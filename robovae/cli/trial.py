@@ -88,7 +88,8 @@ class Trial:
     def __init__(self, run: Path, data: Path) -> None:
         self.run = run
         self.monitor = FrameMonitor.load(run)
-        self.total, self.raw = Perceiver.load(run, calibrated=True), Perceiver.load(run, calibrated=False)
+        self.total = Perceiver.load(run, calibrated=True)
+        self.raw = Perceiver(self.total.model)
         self.store = EpisodeStore(data)
         check_data(self.total.model.facts, self.store)
 

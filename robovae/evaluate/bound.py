@@ -9,10 +9,10 @@ from torch import Tensor
 
 from robovae.elbo import iwae, log_likelihood, lone_frame_terms
 from robovae.episodes import EpisodeStore
-from robovae.evaluate.codes import BATCH, Doubles, batched, spread_frames
+from robovae.evaluate.codes import Doubles, spread_frames
 from robovae.evaluate.intervals import by_episode, interval, mean, share_explained
 from robovae.evaluate.smoothness import BURN_IN
-from robovae.frames import to_tensor
+from robovae.frames import BATCH, batched, to_tensor
 from robovae.gaussian import Gaussian, kl
 from robovae.run.directory import RunModel
 from robovae.vae import VAE

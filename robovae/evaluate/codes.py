@@ -1,6 +1,5 @@
 """What a model makes of a whole store: the beliefs of its frames, with actions and episodes beside them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +9,10 @@ from numpy.typing import NDArray
 from robovae.belief import Perceiver
 from robovae.episodes import EpisodeStore
 from robovae.errors import RobovaeError
+from robovae.frames import BATCH
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-
-BATCH = 256
-"""Frames that are computed at a time."""
 
 
 class EvaluateError(RobovaeError):
@@ -80,9 +77,3 @@ def spread_frames(store: EpisodeStore, frames: int) -> NDArray[np.uint8]:
     """Evenly chosen frames, at most so many, (B, H, W, 3)."""
     count = min(frames, store.num_frames)
     return store.frames(np.linspace(0, store.num_frames - 1, count).astype(np.int64))
-
-
-def batched(frames: NDArray[np.uint8], size: int = BATCH) -> Iterator[NDArray[np.uint8]]:
-    """At most `size` frames at a time."""
-    for first in range(0, len(frames), size):
-        yield frames[first : first + size]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Doubles = NDArray[np.float64]
 
@@ -27,8 +27,13 @@ def interval(
     """
     rng = np.random.default_rng(seed)
     chosen = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=draws)
+    return percentiles(statistic(chosen @ sums))
+
+
+def percentiles(draws: ArrayLike) -> list[float]:
+    """[low, high] that hold 95 % of draws (N,)."""
     tail = (1 - LEVEL) / 2
-    low, high = np.quantile(statistic(chosen @ sums), [tail, 1 - tail])
+    low, high = np.quantile(np.asarray(draws), [tail, 1 - tail])
     return [float(low), float(high)]
 
 

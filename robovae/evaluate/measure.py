@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from robovae.belief import Perceiver
+from robovae.config import check_least
 from robovae.episodes import EpisodeStore
 from robovae.evaluate.bound import explained, lone_bound, sequence_bound, weighted_bound
 from robovae.evaluate.codes import Codes, EvaluateError, encode, spread
@@ -46,9 +47,13 @@ class EvaluateConfig:
     """Of the noise in the bounds."""
 
     def __post_init__(self) -> None:
-        for name in ("train_frames", "iwae_samples", "iwae_frames", "sequence_length", "sequences"):
-            if getattr(self, name) < 1:
-                raise EvaluateError(f"{name}: expected at least 1, received {getattr(self, name)}")
+        check_least(
+            self,
+            EvaluateError,
+            **dict.fromkeys(
+                ("train_frames", "iwae_samples", "iwae_frames", "sequence_length", "sequences"), 1
+            ),
+        )
 
     @classmethod
     def tiny(cls) -> "EvaluateConfig":

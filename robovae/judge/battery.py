@@ -13,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from robovae.config import to_plain
+from robovae.config import check_least, to_plain
 from robovae.episodes.episode import MORE_TRAIN, SPLITS
 from robovae.evaluate.intervals import interval, mean
 from robovae.judge.alarms import Watched, alarm_table, rate
@@ -70,9 +70,7 @@ class BatteryConfig:
     """Of the onsets."""
 
     def __post_init__(self) -> None:
-        for name, least in (("nominal", 2), ("faulted", 2), ("steps", 2)):
-            if getattr(self, name) < least:
-                raise JudgeError(f"{name}: expected at least {least}, received {getattr(self, name)}")
+        check_least(self, JudgeError, nominal=2, faulted=2, steps=2)
         if not self.policies or self.faulted > self.nominal or self.nominal > FAULTED_FROM:
             raise JudgeError(
                 f"expected a policy and faulted <= nominal <= {FAULTED_FROM} episodes, received "

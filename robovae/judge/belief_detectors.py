@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from robovae.belief import Belief
-from robovae.evaluate.codes import batched
+from robovae.frames import batched
 from robovae.judge.detector import Detector, Sees
 from robovae.judge.errors import JudgeError
 from robovae.judge.footage import Doubles, Frames

@@ -5,8 +5,7 @@ from torch import Tensor
 
 from robovae.belief import Perceiver
 from robovae.elbo import log_likelihood
-from robovae.evaluate.codes import batched
-from robovae.frames import to_tensor
+from robovae.frames import batched, to_tensor
 from robovae.gaussian import Gaussian, kl
 from robovae.judge.detector import Detector
 from robovae.judge.errors import JudgeError

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
+from robovae.config import check_least
 from robovae.episodes import SPLITS
 from robovae.judge.errors import JudgeError
 
@@ -32,9 +33,7 @@ class JudgeConfig:
     """Of the resampling."""
 
     def __post_init__(self) -> None:
-        for name, least in (("episodes", 2), ("steps", 1), ("draws", 2)):
-            if getattr(self, name) < least:
-                raise JudgeError(f"{name}: expected at least {least}, received {getattr(self, name)}")
+        check_least(self, JudgeError, episodes=2, steps=1, draws=2)
         if not self.severities or not set(self.severities) <= {1, 2, 3, 4, 5}:
             raise JudgeError(f"severities: expected numbers from 1 to 5, received {self.severities}")
 

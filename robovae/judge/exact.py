@@ -3,9 +3,8 @@
 import math
 from collections.abc import Callable
 
+from robovae.evaluate.intervals import LEVEL
 from robovae.judge.errors import JudgeError
-
-LEVEL = 0.95
 
 
 def binomial_interval(hits: int, trials: int, level: float = LEVEL) -> list[float]:

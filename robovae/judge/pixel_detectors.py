@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robovae.evaluate.codes import batched
+from robovae.frames import batched
 from robovae.judge.detector import Detector
 from robovae.judge.footage import Doubles, Frames
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robovae.evaluate.intervals import LEVEL
+from robovae.evaluate.intervals import percentiles
 from robovae.judge.metrics import auroc
 
 Doubles = NDArray[np.float64]
@@ -65,9 +65,7 @@ class Resampled(NamedTuple):
 
     def interval(self) -> list[float]:
         """[low, high] of the percentile bootstrap at 95 %."""
-        tail = (1 - LEVEL) / 2
-        low, high = np.quantile(self.draws, [tail, 1 - tail])
-        return [float(low), float(high)]
+        return percentiles(self.draws)
 
     def facts(self) -> dict[str, Any]:
         """JSON-able value, low, high."""

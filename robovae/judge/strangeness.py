@@ -8,8 +8,8 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from robovae.judge.alarms import rate
 from robovae.judge.detector import Scores
-from robovae.judge.exact import binomial_interval
 from robovae.judge.footage import Doubles, Footage
 from robovae.judge.metrics import fpr_at_tpr
 from robovae.judge.resample import Sample, auroc_by_episode, shuffled
@@ -115,15 +115,13 @@ class Nominal:
             "draws": found[weakest].draws.round(4).tolist(),
         }
 
-    def _alarms(self, name: str, sample: Sample) -> dict[str, dict[str, float]]:
+    def _alarms(self, name: str, sample: Sample) -> dict[str, dict[str, float] | None]:
         maxima = sample.maxima()
         maxima = maxima[~np.isnan(maxima)]
-        table = {}
-        for alpha, limit in self.limits.get(name, {}).items():
-            hits = int((maxima > limit).sum())
-            low, high = binomial_interval(hits, len(maxima))
-            table[alpha] = {"value": hits / len(maxima), "low": low, "high": high, "of": len(maxima)}
-        return table
+        return {
+            alpha: rate(int((maxima > limit).sum()), len(maxima))
+            for alpha, limit in self.limits.get(name, {}).items()
+        }
 
 
 def plain(values: Doubles) -> list[float | None]:

@@ -1,6 +1,5 @@
 """What a monitor learns from nominal episodes, kept in a file that a person can read."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
@@ -17,7 +16,7 @@ from robovae.monitor.conformal import (
     threshold,
 )
 from robovae.monitor.evidence import Evidence, Scores, stack
-from robovae.records import read_json, write_json
+from robovae.records import file_digest, read_json, write_json
 
 FORMAT = 1
 """Version of monitor.json."""
@@ -182,7 +181,6 @@ def fingerprint_of(weights: Path) -> str:
         MonitorError: there is no such file.
     """
     try:
-        with weights.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(weights)
     except OSError as error:
         raise MonitorError(f"{weights}: expected weights, received {error.strerror}; train first") from error

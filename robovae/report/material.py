@@ -84,7 +84,7 @@ def gather(run: Path, data: Path, effort: Effort) -> Material:
     few = looks.spread(test, looks.FILM_FRAMES - 1)
     maps, map_numbers = looks.map_rows(perceiver.model.vae, few, many)
     walks, walk_numbers = walk(run, perceiver, test, train, effort.holes)
-    findings = uncertainty.gather(run, Perceiver.load(run))
+    findings = uncertainty.gather(run)
     return Material(
         figures={
             "run": describe_run(perceiver.model),

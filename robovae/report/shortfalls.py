@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from robovae.evaluate.intervals import LEVEL
+from robovae.evaluate.intervals import percentiles
 
 Row = Mapping[str, Any]
 
@@ -72,14 +72,13 @@ def _rival(name: str, cells: Sequence[Row], mean: Any, score: str) -> dict[str, 
 def _lead(row: Row, name: str, score: str) -> dict[str, Any]:
     """By how much a baseline is better in a cell; the draws of both weigh the same episodes, so they pair."""
     theirs, ours = row["scores"][name], row["scores"][score]
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(np.subtract(theirs["draws"], ours["draws"]), [tail, 1 - tail])
+    low, high = percentiles(np.subtract(theirs["draws"], ours["draws"]))
     return {
         "fault": row["fault"],
         "severity": row["severity"],
         "value": theirs["auroc"]["value"] - ours["auroc"]["value"],
-        "low": float(low),
-        "high": float(high),
+        "low": low,
+        "high": high,
         "theirs": theirs["auroc"]["value"],
         "ours": ours["auroc"]["value"],
     }

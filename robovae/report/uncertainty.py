@@ -30,7 +30,7 @@ class Findings:
     """In the order of figures["films"]."""
 
 
-def gather(run: Path, perceiver: Perceiver) -> Findings:
+def gather(run: Path) -> Findings:
     """Read what `robovae evaluate` left in `run/judge/`, and let the monitor watch its films.
 
     Raises:
@@ -42,17 +42,17 @@ def gather(run: Path, perceiver: Perceiver) -> Findings:
         return Findings(None)
     figures = condense(found)
     kinds = {line["fault"]: line["kind"] for lines in figures["maps"].values() for line in lines}
-    films = sorted(watch_films(run, perceiver), key=lambda one: kinds.get(one.film.fault, ""))
+    films = sorted(watch_films(run), key=lambda one: kinds.get(one.film.fault, ""))
     told = [{**one.facts(), "kind": kinds.get(one.film.fault, "")} for one in films]
     return Findings({**figures, "films": told}, films)
 
 
-def watch_films(run: Path, perceiver: Perceiver) -> list[filmchart.Watched]:
+def watch_films(run: Path) -> list[filmchart.Watched]:
     """Every film that was kept, under the run's monitor; none where either is missing."""
     films = load_films(run / "judge" / "films.safetensors")
     if not films or not (run / "monitor.json").is_file():
         return []
-    monitor = FrameMonitor.load(run)
+    monitor, perceiver = FrameMonitor.load(run), Perceiver.load(run)
     return [filmchart.watch(monitor, perceiver, film) for film in films]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from robovae.config import from_mapping
@@ -154,6 +154,13 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], note: dict[str, 
     except (OSError, SafetensorError) as error:
         aside.unlink(missing_ok=True)
         raise RunError(f"{path}: cannot be written ({error}); free space or choose another --out") from error
+
+
+def read_note(path: Path) -> dict[str, str]:
+    """The note that `write_tensors` put into a file; empty without one."""
+    with safe_open(path, "pt") as file:
+        note: dict[str, str] = file.metadata() or {}
+    return note
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -1,6 +1,5 @@
 """Run a recipe: collect -> train -> calibrate -> evaluate -> report, each stage once."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from robovae import provenance
 from robovae.collect import collect
 from robovae.config import from_mapping, to_plain
 from robovae.episodes import EpisodeError, EpisodeStore
-from robovae.records import digest
+from robovae.records import digest, file_digest
 from robovae.run.recipe import CollectStage, Recipe
 from robovae.run.stages import OnStage, Stage, run_stage
 
@@ -209,12 +208,7 @@ def _calibration(recipe: Recipe) -> "CalibrateConfig | None":
 
 
 def _run_digest(run: Path, names: Sequence[str]) -> str:
-    hashes = {}
-    for name in names:
-        if (path := run / name).is_file():
-            with path.open("rb") as file:
-                hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digest(hashes)
+    return digest({name: file_digest(run / name) for name in names if (run / name).is_file()})
 
 
 def _has_seeds(settings: CollectStage) -> bool:

@@ -6,10 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
-from robovae.run.directory import RunModel, model_tensors, read_tensors, set_model_tensors, write_tensors
+from robovae.run.directory import (
+    RunModel,
+    model_tensors,
+    read_note,
+    read_tensors,
+    set_model_tensors,
+    write_tensors,
+)
 from robovae.train.config import TrainError
 
 Tensors = dict[str, Tensor]
@@ -66,8 +72,7 @@ def load_checkpoint(path: Path, key: str) -> tuple[Progress, Tensors] | None:
     if not path.is_file():
         return None
     tensors = read_tensors(path)
-    with safe_open(path, "pt") as file:
-        note: dict[str, str] = file.metadata() or {}
+    note = read_note(path)
     if note.get("key") != key:
         raise TrainError(
             f"{path.parent}: expected a run of this config and data, received an unfinished one of another; "

@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robovae.episodes import EpisodeStore
-from robovae.frames import to_tensor
+from robovae.frames import BATCH, to_tensor
 from robovae.gaussian import Gaussian
 from robovae.train.device import Hardware
 from robovae.vae import VAE
 
-_ENCODE_BATCH = 256
 _CACHE_FRAMES = 1_000_000
 """Grid posteriors kept in memory at most (2 kB each at 64x64); past that they are encoded again each time."""
 
@@ -83,8 +82,8 @@ def grid_source(model: VAE, store: EpisodeStore, hardware: Hardware) -> GridSour
 
     def encode(numbers: NDArray[np.int64]) -> Gaussian:
         parts = []
-        for first in range(0, len(numbers), _ENCODE_BATCH):
-            frames = to_tensor(store.frames(numbers[first : first + _ENCODE_BATCH]), hardware.device)
+        for first in range(0, len(numbers), BATCH):
+            frames = to_tensor(store.frames(numbers[first : first + BATCH]), hardware.device)
             with torch.no_grad(), hardware.autocast():
                 parts.append(model.encode_local(frames))
         return Gaussian(torch.cat([p.mu for p in parts]), torch.cat([p.log_sigma for p in parts]))

@@ -47,16 +47,19 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _orthogonal(self, weight: Tensor, grad: Tensor, state: dict[str, Any], lr: float) -> None:
-        momentum = state.setdefault("momentum", torch.zeros_like(weight))
+        if not state:
+            state["momentum"] = torch.zeros_like(weight)
+        momentum = state["momentum"]
         momentum.lerp_(grad, 1.0 - _MOMENTUM)
         ahead = grad.lerp(momentum, _MOMENTUM).flatten(1)
         step = orthogonalised(ahead.to(self._dtype)).to(weight.dtype).view(weight.shape)
         weight.sub_(step, alpha=lr * _ADAM_RMS * max(ahead.shape) ** 0.5)
 
     def _adam(self, weight: Tensor, grad: Tensor, state: dict[str, Any], lr: float) -> None:
-        first = state.setdefault("first", torch.zeros_like(weight))
-        second = state.setdefault("second", torch.zeros_like(weight))
-        count = state.setdefault("count", torch.zeros(()))
+        if not state:
+            state |= {name: torch.zeros_like(weight) for name in ("first", "second")}
+            state["count"] = torch.zeros(())
+        first, second, count = state["first"], state["second"], state["count"]
         count += 1
         first.lerp_(grad, 1.0 - _BETAS[0])
         second.lerp_(grad.square(), 1.0 - _BETAS[1])

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from robovae.config import check_least
 from robovae.errors import RobovaeError
 from robovae.monitor import MonitorConfig
 
@@ -33,9 +34,7 @@ class CalibrateConfig:
     """Rates of false alarms, and when trust returns."""
 
     def __post_init__(self) -> None:
-        for name in ("nominal", "corrupted", "steps", "batch", "fitting"):
-            if getattr(self, name) < 1:
-                raise RobovaeError(f"{name}: expected at least 1, received {getattr(self, name)}")
+        check_least(self, RobovaeError, nominal=1, corrupted=1, steps=1, batch=1, fitting=1)
 
     @classmethod
     def tiny(cls) -> "CalibrateConfig":

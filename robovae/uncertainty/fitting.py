@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robovae.episodes import EpisodeStore
-from robovae.frames import to_tensor
+from robovae.frames import BATCH, to_tensor
 from robovae.gaussian import Gaussian
 from robovae.run.directory import RunModel
 from robovae.uncertainty.config import CalibrateConfig, CalibrateEvent, OnCalibrate
@@ -19,7 +19,6 @@ from robovae.uncertainty.model import Uncertainty
 from robovae.uncertainty.noise import HEADS, MeasurementNoise, describe, misfit, widen
 from robovae.vae import VAE
 
-_BATCH = 256
 _CLIP = 100.0
 
 
@@ -86,10 +85,10 @@ def _see(
     """Look at many frames, keeping what is needed of each."""
     parts: list[tuple[Tensor, ...]] = []
     with torch.no_grad():
-        for first in range(0, len(numbers), _BATCH):
-            seen = look(vae, images(numbers[first : first + _BATCH]))
+        for first in range(0, len(numbers), BATCH):
+            seen = look(vae, images(numbers[first : first + BATCH]))
             parts.append((describe(seen), seen.lone.mu, seen.lone.log_sigma, seen.surprise, seen.statistics))
-            tell(min(first + _BATCH, len(numbers)))
+            tell(min(first + BATCH, len(numbers)))
     features, mu, log_sigma, surprise, statistics = (torch.cat(column) for column in zip(*parts, strict=True))
     return _Seen(features, Gaussian(mu, log_sigma), surprise, statistics)
 

@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from robovae.errors import RobovaeError
 from robovae.gaussian import Gaussian
 from robovae.monitor import fingerprint_of
-from robovae.run.directory import read_tensors, write_tensors
+from robovae.run.directory import read_note, read_tensors, write_tensors
 from robovae.uncertainty.look import Look, look
 from robovae.uncertainty.noise import MeasurementNoise, describe, widen
 from robovae.uncertainty.scores import Strangeness
@@ -80,12 +79,10 @@ def load_uncertainty(run: Path, vae: VAE) -> Uncertainty:
     if not path.is_file():
         raise NotCalibratedError(f"{run}: expected a calibrated run ({FILE}), received none; {mend}")
     tensors = read_tensors(path)
-    with safe_open(path, "pt") as file:
-        note: dict[str, str] = file.metadata() or {}
     wanted = {"format": FORMAT, "model": fingerprint_of(run / "model.safetensors")}
     uncertainty = Uncertainty(vae)
     own = {name: tuple(value.shape) for name, value in uncertainty.state_dict().items()}
-    if note != wanted or own != {name: tuple(value.shape) for name, value in tensors.items()}:
+    if read_note(path) != wanted or own != {name: tuple(value.shape) for name, value in tensors.items()}:
         raise NotCalibratedError(
             f"{path}: expected the calibration of these weights, received another's; {mend}"
         )

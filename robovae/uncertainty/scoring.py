@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robovae.frames import check_frames, to_tensor
+from robovae.frames import batched, check_frames, to_tensor
 from robovae.gaussian import Gaussian
 from robovae.run.directory import RunModel, load_model
 from robovae.uncertainty.following import TEMPORAL, Follower
@@ -17,8 +17,6 @@ from robovae.uncertainty.scores import SCORES
 
 Frames = NDArray[np.uint8]
 Doubles = NDArray[np.float64]
-
-_BATCH = 256
 
 
 class Sequences(Protocol):
@@ -116,7 +114,8 @@ class Scorer:
 
 
 def _batches(frames: Frames) -> list[Frames]:
-    return [frames[first : first + _BATCH] for first in range(0, max(len(frames), 1), _BATCH)]
+    """At least one, so that no frames give no scores instead of an error."""
+    return list(batched(frames)) or [frames]
 
 
 def _array(tensor: Tensor) -> Doubles:
