@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from robovae.dynamics import TemporalPrior
-from robovae.filter import BeliefFilter, innovation
 from robovae.gaussian import Gaussian
+from robovae.tracker import Tracker, innovation
 
 TEMPORAL = ("innovation", "stillness")
 """Names, in the order of the columns that `Follower` gives; the other scores judge a frame on its own."""
@@ -28,17 +28,17 @@ class Follower:
     """
 
     def __init__(self, dynamics: TemporalPrior) -> None:
-        self._filter = BeliefFilter(dynamics)
+        self._tracker = Tracker(dynamics)
         self._seen: Tensor | None = None
 
     def reset(self) -> None:
         """New sequences begin."""
-        self._filter.reset()
+        self._tracker.reset()
         self._seen = None
 
     def keep(self, count: int) -> None:
         """Go on with the first `count` sequences; the others have ended."""
-        self._filter.keep(count)
+        self._tracker.keep(count)
         if self._seen is not None:
             self._seen = self._seen[:count]
 
@@ -52,7 +52,7 @@ class Follower:
         Returns:
             (B, len(TEMPORAL)); zeros for a first frame, which nothing leads to.
         """
-        step, before, self._seen = self._filter.update(lone, action), self._seen, lone.mu
+        step, before, self._seen = self._tracker.update(lone, action), self._seen, lone.mu
         if before is None or step.last is None:
             return lone.mu.new_zeros(len(lone.mu), len(TEMPORAL))
         surprise = torch.log(innovation(step.prior, lone) + _QUIET)

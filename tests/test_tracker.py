@@ -1,4 +1,4 @@
-"""The belief filter: against the exact Kalman filter, and what silence and loud frames may do to it."""
+"""The tracker: against the exact Kalman filter, and what silence and loud frames may do to it."""
 
 import math
 
@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robovae.dynamics import TemporalPrior
-from robovae.filter import BeliefFilter, innovation
 from robovae.gaussian import Gaussian
+from robovae.tracker import Tracker, innovation
 
 PROCESS = math.exp(-0.5)
 """Standard deviation of a step in `RandomWalk`."""
@@ -33,7 +33,7 @@ def lone_of(location: torch.Tensor, variance: float) -> Gaussian:
 
 def test_it_is_the_kalman_filter_where_the_next_state_is_known_up_to_noise_of_the_process():
     torch.manual_seed(0)
-    tracker, seen = BeliefFilter(RandomWalk(1)), torch.randn(20, 1)
+    tracker, seen = Tracker(RandomWalk(1)), torch.randn(20, 1)
     mean, variance = 0.0, 1.0  # of the first prior
     for t, location in enumerate(seen):
         step = tracker.update(lone_of(location[None], 0.3))
@@ -47,7 +47,7 @@ def test_it_is_the_kalman_filter_where_the_next_state_is_known_up_to_noise_of_th
 
 
 def test_a_frame_that_says_nothing_moves_nothing():
-    tracker = BeliefFilter(RandomWalk(3))
+    tracker = Tracker(RandomWalk(3))
     tracker.update(lone_of(torch.tensor([[0.5, -1.0, 2.0]]), 0.1))
     silent = Gaussian(torch.zeros(1, 3), torch.zeros(1, 3))
     step = tracker.update(silent)
@@ -62,7 +62,7 @@ def test_an_action_is_heard():  # negative control for whatever runs without one
     torch.nn.init.normal_(dynamics.head.weight)
     priors = []
     for push in (-1.0, 1.0):
-        tracker = BeliefFilter(dynamics)
+        tracker = Tracker(dynamics)
         tracker.update(lone_of(torch.zeros(1, 2), 0.1))
         priors.append(tracker.update(lone_of(torch.zeros(1, 2), 0.1), torch.tensor([[push]])).prior.mu)
     assert not torch.allclose(*priors)
@@ -73,7 +73,7 @@ def test_sequences_side_by_side_are_filtered_as_each_alone():
     dynamics = TemporalPrior(2, 1, 8)
     torch.nn.init.normal_(dynamics.head.weight)
     seen, action = torch.randn(4, 3, 2), torch.randn(4, 3, 1)
-    both, alone = BeliefFilter(dynamics), BeliefFilter(dynamics)
+    both, alone = Tracker(dynamics), Tracker(dynamics)
     for t in range(4):
         together = both.update(lone_of(seen[t], 0.2), action[t])
         single = alone.update(lone_of(seen[t, :1], 0.2), action[t, :1])
@@ -83,7 +83,7 @@ def test_sequences_side_by_side_are_filtered_as_each_alone():
 
 
 def test_reset_forgets():
-    tracker = BeliefFilter(RandomWalk(2))
+    tracker = Tracker(RandomWalk(2))
     first = tracker.update(lone_of(torch.ones(1, 2), 0.1))
     tracker.reset()
     again = tracker.update(lone_of(torch.ones(1, 2), 0.1))
@@ -106,7 +106,7 @@ def test_innovation_is_one_on_average_where_both_widths_are_true():
     st.floats(-50, 50), st.floats(-6.9, -1e-3), st.floats(-50, 50), st.floats(-6.9, 0.0), st.integers(1, 4)
 )
 def test_no_variance_is_ever_negative_nor_wider_than_the_prior(mu, log_sigma, start, first, steps):
-    tracker = BeliefFilter(RandomWalk(1))
+    tracker = Tracker(RandomWalk(1))
     tracker.update(Gaussian(torch.tensor([[start]]), torch.tensor([[first]])))
     for _ in range(steps):
         lone = Gaussian(torch.tensor([[mu]]), torch.tensor([[log_sigma]]))

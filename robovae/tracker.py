@@ -1,6 +1,6 @@
-"""The belief filter: carry a belief through time, and let each frame count for as much as it says.
+"""Carry beliefs through time, and let each frame count for as much as it says.
 
-Prediction: the temporal prior p(z_t | z_<t, a_<t) of the VAE, on the posterior means. Update: the prior
+Prediction: a temporal prior p(z_t | z_<t, a_<t), on the posterior means. Update: the prior
 times the frame's message (`dynamics.fuse`), precision by precision as in a Kalman update. A frame that says
 nothing (sigma = 1) leaves the prediction as it is.
 """
@@ -27,8 +27,8 @@ class Step(NamedTuple):
     """After it."""
 
 
-class BeliefFilter:
-    """Filters B sequences side by side.
+class Tracker:
+    """Tracks B sequences side by side.
 
     Args:
         dynamics: the temporal prior.
@@ -42,31 +42,56 @@ class BeliefFilter:
         """New sequences begin; their first prior is N(0, I)."""
         self._past = None
 
+    @property
+    def memory(self) -> Tensor | None:
+        """What the dynamics remember, (B, hidden): all before the last frame, the velocity in it."""
+        return None if self._past is None else self._past[1]
+
     def keep(self, count: int) -> None:
         """Go on with the first `count` sequences; the others have ended."""
         if self._past is not None:
             self._past = self._past[0][:count], self._past[1][:count]
 
     @torch.no_grad()
+    def begin(self, lone: Gaussian, rows: Tensor) -> Step:
+        """Take in the first frame of new sequences in the place of some, the others stay as they are.
+
+        Args:
+            lone: beliefs of the first frames, (R, D).
+            rows: (R,) numbers of the sequences that they replace.
+        """
+        assert self._past is not None, "begin() replaces sequences: expected update() before it"
+        step = self._first(lone)
+        for mine, new in zip(self._past, (step.posterior.mu, self._blank(lone)), strict=True):
+            mine[rows] = new
+        return step
+
+    @torch.no_grad()
     def update(self, lone: Gaussian, action: Tensor | None = None) -> Step:
         """Take in the next frame of each sequence.
 
         Args:
-            lone: beliefs of the frames under N(0, I), (B, D), sigma < 1.
+            lone: beliefs of the frames under N(0, I), (B, D), sigma <= 1; a frame of sigma 1 counts nothing.
             action: what led to these frames, (B, A); zeros if None. The first frame has none.
         """
-        last = None if self._past is None else self._past[0]
         if self._past is None:
-            memory = lone.mu.new_zeros(len(lone.mu), self.dynamics.cell.hidden_size)
-            prior = Gaussian.standard(lone.mu)
+            step, memory = self._first(lone), self._blank(lone)
         else:
-            z, memory = self._past
+            last, memory = self._past
             width = self.dynamics.action_scale.numel()
-            taken = z.new_zeros(len(z), width) if action is None else action
-            prior, memory = self.dynamics.step(z, taken, memory)
-        posterior = fuse(prior, lone)
-        self._past = posterior.mu, memory
-        return Step(last, prior, posterior)
+            taken = last.new_zeros(len(last), width) if action is None else action
+            prior, memory = self.dynamics.step(last, taken, memory)
+            step = Step(last, prior, fuse(prior, lone))
+        self._past = step.posterior.mu.clone(), memory.clone()
+        return step
+
+    @staticmethod
+    def _first(lone: Gaussian) -> Step:
+        prior = Gaussian.standard(lone.mu)
+        return Step(None, prior, fuse(prior, lone))
+
+    def _blank(self, lone: Gaussian) -> Tensor:
+        return lone.mu.new_zeros(len(lone.mu), self.dynamics.cell.hidden_size)
 
 
 def innovation(prior: Gaussian, lone: Gaussian) -> Tensor:
