@@ -14,7 +14,7 @@ from typing import Any
 import robovae
 from robovae.records import read_json, write_json
 
-PACKAGES = ("torch", "gymnasium", "mujoco", "numpy", "opencv-python", "safetensors")
+PACKAGES = ("torch", "gymnasium", "mujoco", "numpy", "opencv-python", "safetensors", "stable-baselines3")
 FILE = "provenance.json"
 
 

@@ -20,6 +20,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train:Train", "train the VAE on a dataset"),
     "calibrate": ("calibrate:Calibrate", "make sigma true and set the monitor's limits, on nominal episodes"),
     "evaluate": ("evaluate:Evaluate", "judge sigma, scores and monitor over the fault suite"),
+    "policy": ("policy:Policy", "train a policy on the beliefs of a run"),
+    "dream": ("dream:DreamOn", "dream on from a real beginning: filmstrip, video, error by step"),
     "faults": ("faults:Faults", "the ways in which a camera fails, and their severities"),
     "report": ("report:Report", "draw the report of a run: one self-contained page"),
     "data info": ("data:Info", "what a dataset holds"),

@@ -30,6 +30,7 @@ class Collect:
     Examples:
       robovae collect Reacher-v5 --episodes 400 --out data/reacher
       robovae collect Reacher-v5 --episodes 40 --split test --out data/reacher
+      robovae collect Reacher-v5 --policy runs/reacher --out data/on-policy
       robovae collect HalfCheetah-v5 --size 96x128 --policy my_robot:Gait --out data/cheetah
     """
 
@@ -40,7 +41,8 @@ class Collect:
     episodes: int = 400
     """Episodes that the dataset shall hold from the first seed on."""
     policy: str = "random"
-    """random, zero, the path of a dataset whose actions are replayed, or module:function."""
+    """random, zero, the path of a dataset whose actions are replayed or of a run whose policy acts, or
+    module:function."""
     split: Split = "train"
     """The split, and with it the first seed."""
     seed: int | None = None

@@ -1,4 +1,4 @@
-"""Who acts while collecting: random, zero, a replay of recorded actions, or the user's own code.
+"""Who acts while collecting: random, zero, a replay, a trained policy, or the user's own code.
 
 A policy is built once a worker and told of every episode:
 
@@ -197,7 +197,8 @@ def make_policy(name: str, env: gym.Env[Any, Any]) -> Policy:
     """Build the policy called `name` for an environment.
 
     Args:
-        name: "random", "bang" (Box only), "zero", the path of an episode store, or "module:name".
+        name: "random", "bang" (Box only), "zero", the path of an episode store or of a run with a trained
+            policy (RUN, or RUN/policy-NAME), or "module:name".
         env: with a Box or Discrete action space.
 
     Raises:
@@ -212,6 +213,10 @@ def make_policy(name: str, env: gym.Env[Any, Any]) -> Policy:
         return BangBangPolicy(space)
     if name == "zero":
         return ConstantPolicy(rest_action(space))
+    if (where := _trained_policy(Path(name))) is not None:
+        from robovae.policy.collecting import RunPolicy  # brings torch, which no other policy needs
+
+        return RunPolicy(where, env)
     if Path(name).exists():
         return ReplayPolicy(Path(name), space)
     return UserPolicy(_import(name, env))
@@ -224,13 +229,19 @@ def rest_action(space: gym.Space[Any]) -> Action:
     return int(space.start) if isinstance(space, gym.spaces.Discrete) else 0
 
 
+def _trained_policy(path: Path) -> Path | None:
+    """Where the policy lies that a path means, be it RUN or RUN/policy-NAME; None if there is none."""
+    found = [place for place in (path, path / "policy") if (place / "policy.json").is_file()]
+    return found[0].absolute() if found else None
+
+
 def _import(name: str, env: gym.Env[Any, Any]) -> Callable[[Observation], Action]:
     """The object behind "module:name"; a class is instantiated."""
     module, colon, attribute = name.partition(":")
     if not colon or not attribute:
         raise CollectError(
-            f'policy {name!r} is none of "random", "bang" and "zero", nor an episode store that is '
-            'there, nor "module:name"'
+            f'policy {name!r} is none of "random", "bang" and "zero", nor an episode store or a '
+            'run with a policy that is there, nor "module:name"'
         )
     try:
         found = getattr(importlib.import_module(module), attribute)

@@ -25,6 +25,8 @@ class Series:
     x: Sequence[float]
     y: Sequence[float]
     """As many as x; points that are not finite are left out."""
+    band: tuple[Sequence[float], Sequence[float]] | None = None
+    """Low and high at each x, all finite: shaded behind the line."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def line_chart(
     frame = _Frame(_span([min(xs), max(xs)]), _span([*y_ticks, *(y_range or ())]))
     inside = [tick for tick in x_ticks if frame.x[0] <= tick <= frame.x[1]]
     body = _axes(frame, labels, [(tick, short(tick)) for tick in inside], y_ticks)
+    body += "".join(_band(frame, index, series[index]) for index in points)
     body += "".join(_line(frame, index, series[index].name, some) for index, some in points.items())
     body += "".join(_mark(frame, x, word) for x, word in marks if frame.x[0] < x < frame.x[1])
     return _svg(labels, body + _legend([(index, series[index].name) for index in points], lines=True))
@@ -209,6 +212,13 @@ def _line(frame: _Frame, index: int, name: str, points: Sequence[tuple[float, fl
     top, height = _TOP - 5, HEIGHT - _BOTTOM - _TOP + 6
     window = f'y="{top}" width="{WIDTH}" height="{height}" viewBox="0 {top} {WIDTH} {height}"'
     return f'<svg {window}><polyline class="line c{index}"{dash} points="{path}"/>{dots}</svg>'
+
+
+def _band(frame: _Frame, index: int, series: Series) -> str:
+    low, high = series.band or ((), ())
+    around = [*zip(series.x, low, strict=False), *reversed([*zip(series.x, high, strict=False)])]
+    path = " ".join(f"{frame.at_x(x):.1f},{frame.at_y(y):.1f}" for x, y in around)
+    return f'<polygon class="bar c{index}" fill-opacity="0.16" points="{path}"/>' if path else ""
 
 
 def _bar(frame: _Frame, colour: int, index: int, base: float, value: float, tip: str) -> str:

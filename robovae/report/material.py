@@ -14,7 +14,7 @@ from robovae.belief import Perceiver
 from robovae.episodes import EpisodeStore, split_of
 from robovae.evaluate import EvaluateConfig, HolesConfig, compare_holes, evaluate, held_out
 from robovae.records import read_json
-from robovae.report import looks, uncertainty
+from robovae.report import dreams, looks, uncertainty
 from robovae.report.filmchart import Watched
 from robovae.report.pictures import Image, Picture
 from robovae.run.directory import RunModel
@@ -41,6 +41,8 @@ class Material:
     """VAE over plain autoencoder; empty where there is none."""
     films: list[Watched]
     """Faults under the monitor, in the order of the figures; empty where none were kept."""
+    dreams: dreams.Dreams
+    """Of the filter's dynamics; without figures where the run has no filter."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def gather(run: Path, data: Path, effort: Effort) -> Material:
     few = looks.spread(test, looks.FILM_FRAMES - 1)
     maps, map_numbers = looks.map_rows(perceiver.model.vae, few, many)
     walks, walk_numbers = walk(run, perceiver, test, train, effort.holes)
-    findings = uncertainty.gather(run)
+    findings, dreamt = uncertainty.gather(run), dreams.gather(run, test)
     return Material(
         figures={
             "run": describe_run(perceiver.model),
@@ -97,6 +99,7 @@ def gather(run: Path, data: Path, effort: Effort) -> Material:
             "film": film_numbers,
             "maps": map_numbers,
             "walks": walk_numbers,
+            "dreams": dreamt.figures,
             "uncertainty": findings.figures,
             "provenance": read_json(run / "provenance.json") or {},
         },
@@ -108,6 +111,7 @@ def gather(run: Path, data: Path, effort: Effort) -> Material:
         samples=looks.samples(perceiver, looks.spread(test, looks.SAMPLES)),
         walks=walks,
         films=findings.films,
+        dreams=dreamt,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robovae.run.directory import (
     RunModel,
@@ -19,6 +19,14 @@ from robovae.run.directory import (
 from robovae.train.config import TrainError
 
 Tensors = dict[str, Tensor]
+
+
+_BESIDE = "beside"
+
+
+def _beside(objective: nn.Module) -> Tensors:
+    """What an objective trains that is no part of the model."""
+    return {name: value for name, value in objective.named_parameters() if name.startswith("foresight.")}
 
 
 @dataclass
@@ -43,7 +51,13 @@ class Progress:
 
 
 def save_checkpoint(
-    path: Path, key: str, progress: Progress, model: RunModel, optimizer: torch.optim.Optimizer, best: Tensors
+    path: Path,
+    key: str,
+    progress: Progress,
+    model: RunModel,
+    objective: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    best: Tensors,
 ) -> None:
     """Replace the checkpoint.
 
@@ -52,10 +66,12 @@ def save_checkpoint(
         key: digest of config and data; a checkpoint of another is refused.
         progress: where the run stands.
         model: its weights.
+        objective: of the phase; what it trains beside the model is kept too.
         optimizer: its momenta.
         best: the best weights of the phase so far, by name.
     """
     tensors = model_tensors(model) | {f"best.{name}": tensor for name, tensor in best.items()}
+    tensors |= {f"{_BESIDE}.{name}": value.detach().cpu() for name, value in _beside(objective).items()}
     for index, state in optimizer.state_dict()["state"].items():
         slots = {name: torch.as_tensor(value).cpu().contiguous() for name, value in state.items()}
         tensors |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
@@ -81,8 +97,13 @@ def load_checkpoint(path: Path, key: str) -> tuple[Progress, Tensors] | None:
     return Progress(**json.loads(note["progress"])), tensors
 
 
-def restore(tensors: Tensors, where: Path, model: RunModel, optimizer: torch.optim.Optimizer) -> Tensors:
+def restore(
+    tensors: Tensors, where: Path, model: RunModel, objective: nn.Module, optimizer: torch.optim.Optimizer
+) -> Tensors:
     """Put a checkpoint's tensors in their places; returns the best weights."""
+    with torch.no_grad():
+        for name, value in _beside(objective).items():
+            value.copy_(tensors[f"{_BESIDE}.{name}"])
     set_model_tensors(
         model, {n: t for n, t in tensors.items() if n.split(".")[0] in ("vae", "dynamics")}, where
     )

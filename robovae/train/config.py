@@ -50,6 +50,9 @@ class TrainConfig:
     """Nats a latent dimension (and cell) that cost nothing."""
     kl_warmup: float = 0.2
     """Share of each phase over which the weight of its KL rises from 0."""
+    foresight: float = 10.0
+    """Weight of the global phase's demand that the next mean can be told from those before; 0 is the bound
+    alone. More makes latents easier to predict and, past 10 or so, drops what a frame shows dimly."""
     alone: float = 0.0
     """Share of the frames in a window whose prior is N(0, I), as if the sequence began there."""
     patience: int = 6
@@ -83,12 +86,12 @@ class TrainConfig:
             _check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         for name in ("local_lr", "global_lr", "checkpoint_seconds"):
             _check(name, getattr(self, name), getattr(self, name) > 0, "more than 0")
-        for name in ("beta", "global_beta", "free_bits", "threads"):
+        for name in ("beta", "global_beta", "foresight", "free_bits", "threads"):
             _check(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
         for name in ("kl_warmup", "alone"):
             _check(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "from 0 to 1")
         _check("validation", self.validation, 0 < self.validation < 1, "between 0 and 1")
-        _check("window", self.window, self.window >= 2, "at least 2")
+        _check("window", self.window, self.window >= 3, "at least 3")
 
     @classmethod
     def tiny(cls) -> "TrainConfig":

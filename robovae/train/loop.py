@@ -94,7 +94,7 @@ class Trainer:
         trained = [p for p in phase.objective.parameters() if p.requires_grad]
         optimizer = Muon(trained, phase.peak_lr, self.hw.matrix_dtype)
         if tensors:
-            self.best = restore(tensors, self._checkpoint, self.model, optimizer)
+            self.best = restore(tensors, self._checkpoint, self.model, phase.objective, optimizer)
         kind = "resume" if tensors else "start"
         self.on_event(TrainEvent(kind, phase.name, self.progress.step, phase.steps, message=self.hw.word))
         objective = self._wrap(phase.objective)
@@ -109,9 +109,9 @@ class Trainer:
                 self._update(phase, objective, optimizer, trained)
                 now = time.monotonic()
                 self.progress.seconds, mark = self.progress.seconds + now - mark, now
-                self._save(optimizer, due=self.config.checkpoint_seconds)
+                self._save(phase, optimizer, due=self.config.checkpoint_seconds)
         except KeyboardInterrupt:
-            self._save(optimizer, due=0.0)
+            self._save(phase, optimizer, due=0.0)
             raise
         if self.best:
             set_model_tensors(self.model, self.best, self._checkpoint)
@@ -193,9 +193,11 @@ class Trainer:
         rate = row["frames_per_second"]
         self.on_event(TrainEvent("evaluation", phase.name, progress.step, phase.steps, None, rate, metrics))
 
-    def _save(self, optimizer: torch.optim.Optimizer, due: float) -> None:
+    def _save(self, phase: Phase, optimizer: torch.optim.Optimizer, due: float) -> None:
         if self.hw.rank == 0 and time.monotonic() - self._saved >= due:
-            save_checkpoint(self._checkpoint, self.key, self.progress, self.model, optimizer, self.best)
+            save_checkpoint(
+                self._checkpoint, self.key, self.progress, self.model, phase.objective, optimizer, self.best
+            )
             self._saved = time.monotonic()
 
     def result(self) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from robovae.dynamics import TemporalPrior
 from robovae.elbo import free_bits, optimal_log_likelihood
 from robovae.gaussian import Gaussian, kl
+from robovae.train.config import TrainConfig
+from robovae.train.foresight import Foresight
 from robovae.vae import VAE
 
 
@@ -59,13 +61,18 @@ class GlobalObjective(nn.Module):
     Args:
         model: its global level is trained; the local level must not require gradients.
         dynamics: the temporal prior, trained along.
-        floor: free bits of z.
-        alone: share of the frames whose prior is N(0, I).
+        config: its weights and floors.
     """
 
-    def __init__(self, model: VAE, dynamics: TemporalPrior, floor: float, alone: float) -> None:
+    def __init__(self, model: VAE, dynamics: TemporalPrior, config: TrainConfig) -> None:
         super().__init__()
-        self.model, self.dynamics, self.floor, self.alone = model, dynamics, floor, alone
+        self.model, self.dynamics, self.config = model, dynamics, config
+        self.foresight: Foresight | None = None
+        if config.foresight and not model.config.deterministic:
+            sizes = model.config.latent_dim, dynamics.action_scale.numel(), model.config.dynamics_hidden
+            with torch.random.fork_rng():  # the same first weights, whatever was drawn before
+                torch.manual_seed(config.seed)
+                self.foresight = Foresight(*sizes)
 
     def forward(
         self, local: Gaussian, action: Tensor, mask: Tensor, noise: Tensor, alone: Tensor, weight: float
@@ -82,19 +89,22 @@ class GlobalObjective(nn.Module):
         """
         model, (batch, length) = self.model, mask.shape
         belief = model.encode_global(local.mu)
+        lone = Gaussian(*(part.view(batch, length, -1) for part in belief))
         if model.config.deterministic:
             z, nats = belief.mu, torch.zeros_like(belief.mu)
             local_nats = deterministic_misfit(model, z, local.mu)
         else:
-            lone = Gaussian(*(part.view(batch, length, -1) for part in belief))
-            rollout = self.dynamics.rollout(lone, action, noise, alone < self.alone)
+            rollout = self.dynamics.rollout(lone, action, noise, alone < self.config.alone)
             z, nats = rollout.z.flatten(0, 1), kl(rollout.posterior, rollout.prior).flatten(0, 1)
             local_nats = kl(local, model.predict_grid(z))
         local_nats = local_nats.flatten(1).sum(1)
         here = mask.flatten() > 0
         by_frame = torch.where(here, local_nats.detach() + nats.detach().sum(1), torch.zeros(()))
         local_kl = local_nats[here].mean()
-        total = local_kl + weight * free_bits(nats[here], self.floor)
+        total = local_kl + weight * free_bits(nats[here], self.config.free_bits)
+        if self.foresight is not None:
+            forces = action / self.dynamics.action_scale
+            total = total + self.config.foresight * self.foresight(lone, forces, mask)
         shown = {"local_kl": local_kl.detach(), "global_kl": nats.detach()[here].sum(1).mean()}
         return Loss(total, by_frame, shown)
 

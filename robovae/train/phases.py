@@ -142,7 +142,7 @@ class GlobalPhase:
         self._part = part
         self._standardise(part.num_frames)
         _train_only(model, self.vae.global_encoder, self.vae.grid_prior, self.dynamics)
-        self.objective: nn.Module = GlobalObjective(self.vae, self.dynamics, config.free_bits, config.alone)
+        self.objective: nn.Module = GlobalObjective(self.vae, self.dynamics, config).to(hw.device)
         self._prepare_judging(held_out)
 
     def _standardise(self, frames: int) -> None:

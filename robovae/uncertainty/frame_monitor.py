@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from robovae.frames import FrameError
 from robovae.monitor import Calibration, Monitor, MonitorError, Verdict, fingerprint_of
 from robovae.uncertainty.following import TEMPORAL, Follower
+from robovae.uncertainty.model import Insight
 from robovae.uncertainty.scores import SCORES
 from robovae.uncertainty.scoring import Doubles, Frames, Scorer, Sequences
 
@@ -42,6 +43,10 @@ class FrameMonitor:
         height, width, _ = scorer.model.facts.frame_shape
         self._monitor = Monitor(calibration, (height, width))
         self._follower = Follower(scorer.model.dynamics)
+        self.insight: Insight | None = None
+        """What one look told of the last frame, its calibrated belief among it; None before the first."""
+        self.astray = 0
+        """Frames in a row without trust in which no score but innovation was above the gate's limit."""
 
     @classmethod
     def load(cls, run: str | PathLike[str]) -> Self:
@@ -96,7 +101,18 @@ class FrameMonitor:
     def reset(self) -> None:
         """Begin an episode."""
         self._monitor.reset()
+        self.forget()
+        self.insight = None
+
+    def forget(self) -> None:
+        """Let the next frame be the first to the temporal scores; gate and alarm go on.
+
+        It is for a follower that has gone astray: frames that look nominal, and move, but not where it
+        expects them, may be what is true. Its own innovation would shut them out for as long as it is sure of
+        itself.
+        """
         self._follower.reset()
+        self.astray = 0
 
     @torch.no_grad()
     def update(self, frame: Frames, action: ArrayLike | None = None) -> Verdict:
@@ -114,14 +130,18 @@ class FrameMonitor:
                 f"expected one frame (H, W, 3), received {np.shape(frame)}; pass frames one by one"
             )
         seen = self.scorer.insight(frame[None])
-        taken = None if action is None else torch.as_tensor(np.asarray(action, np.float32)).view(1, -1)
+        taken = None if action is None else torch.from_numpy(np.array(action, np.float32)).view(1, -1)
         values = [*seen.scores[0].tolist(), *self._follower.update(seen.total, taken)[0].tolist()]
         found = dict(zip(_NAMES, values, strict=True))
-        return self._monitor.update(
-            {name: found[name] for name in self.calibration.evidence.scores},
+        scores = {name: found[name] for name in self.calibration.evidence.scores}
+        verdict = self._monitor.update(
+            scores,
             where=self.scorer.uncertainty.strangeness.stands_out(seen.look)[0].numpy(),
             dims=(seen.total.log_sigma - seen.look.lone.log_sigma)[0].clamp_min(0.0).numpy(),
         )
+        self.insight = seen
+        self.astray = self.astray + 1 if verdict.lost and self._is_usual_but_for_innovation(scores) else 0
+        return verdict
 
     def watch(self, frames: Frames, action: NDArray[Any]) -> list[Verdict]:
         """Judge a whole episode: frames (T, H, W, 3), action (T, A) where action[t] leads on from frame t.
@@ -131,6 +151,12 @@ class FrameMonitor:
         """
         self.reset()
         return [self.update(frame, action[t - 1] if t else None) for t, frame in enumerate(frames)]
+
+    def _is_usual_but_for_innovation(self, scores: dict[str, float]) -> bool:
+        evidence = self.calibration.evidence
+        levels = dict(zip(evidence.scores, evidence.levels(evidence.one(scores)).tolist(), strict=True))
+        levels.pop("innovation", None)
+        return bool(max(levels.values()) <= self._monitor.gate.limit)
 
     def _combined(self, scores: dict[str, Doubles]) -> Doubles:
         """Frames on their own have no temporal scores: theirs are taken to be the usual ones."""

@@ -1,0 +1,109 @@
+"""Train a policy on beliefs with Stable-Baselines3: `train_policy(run, make_env, config)`; resumable."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from robovae import provenance
+from robovae.config import to_plain
+from robovae.policy.arena import Arena, MakeEnv
+from robovae.policy.checkpoint import SB3, drop_checkpoints
+from robovae.policy.config import OnPolicy, PolicyConfig, PolicyError, PolicyEvent
+from robovae.policy.learner import make_learner
+from robovae.policy.saving import fingerprints, policy_dir, read_record, save_policy
+from robovae.policy.session import Session
+from robovae.records import digest
+
+HOW_NOT_WHAT = ("checkpoint_seconds", "device", "threads")
+"""Settings that may change between two attempts at the same policy."""
+
+
+def train_policy(
+    run: Path,
+    make_env: MakeEnv,
+    config: PolicyConfig | None = None,
+    on_event: OnPolicy | None = None,
+    *,
+    name: str = "",
+) -> dict[str, Any]:
+    """Train a policy into RUN/policy, or RUN/policy-NAME.
+
+    Run again after an interruption, it goes on from the last checkpoint, with new episodes. Weights are
+    chosen on seeds 25000-, and the evaluation that is reported runs on seeds 20000-, once.
+
+    Args:
+        run: a trained run, with a filter for features "filtered".
+        make_env: makes an environment of observations {"image", "state"}; for a policy on the state, the
+            bare environment will do.
+        config: how.
+        on_event: told of progress.
+        name: of the policy, where a run has several.
+
+    Returns:
+        What policy.json holds: "evaluation" with every return, "kept", "seconds", "config" and more.
+
+    Raises:
+        RunError: no trained run.
+        NotCalibratedError: it has no filter, but the features ask for one.
+        ControlError: frames or actions are not those of the run.
+        PolicyError: another camera, actions that do not suit the algorithm, numbers that are
+            not finite, or another policy where this one shall be.
+        KeyboardInterrupt: after writing a checkpoint.
+    """
+    config, tell = (config or PolicyConfig()).filled(), on_event or (lambda event: None)
+    where = policy_dir(run, name)
+    arena = Arena.of(run, make_env, config)
+    try:
+        settings = {item: value for item, value in to_plain(config).items() if item not in HOW_NOT_WHAT}
+        key = digest({"config": settings, "inputs": fingerprints(run, config.sees), "env": arena.env_id})
+        done = read_record(where)
+        if done is not None:
+            return _finished(where, done, key, tell)
+        with _torch_set_up(config):
+            session = Session(where, key, config, make_learner, arena, tell)
+            session.fit()
+            return _finish(run, where, session, key)
+    finally:
+        arena.close()
+
+
+def _finished(where: Path, done: dict[str, Any], key: str, tell: OnPolicy) -> dict[str, Any]:
+    if done.get("key") != key:
+        raise PolicyError(
+            f"{where}: expected a policy of this config and run, received a finished one of another; "
+            "choose another --name, or delete it"
+        )
+    tell(PolicyEvent("skip", done["steps"], done["steps"], done["seconds"], message=f"{where} is finished"))
+    return done
+
+
+def _finish(run: Path, where: Path, session: Session, key: str) -> dict[str, Any]:
+    """Judge what is kept, write it, and let go of what was there to resume from."""
+    actor = session.kept()
+    record = {"key": key, "env_id": session.arena.env_id, **fingerprints(run, session.config.sees)}
+    record |= session.result(actor)
+    aside = where / f".{os.getpid()}.{SB3}"
+    session.learner.save(aside)
+    aside.replace(where / SB3)
+    done = save_policy(where, actor, record)
+    told = {name: done[name] for name in ("config", "seconds", "kept", "evaluation")}
+    provenance.record(run, where.name, told)
+    drop_checkpoints(where)
+    return done
+
+
+@contextlib.contextmanager
+def _torch_set_up(config: PolicyConfig) -> Iterator[None]:
+    """Threads, and denormal numbers taken for 0; both as they were afterwards."""
+    threads, flushed = torch.get_num_threads(), float(torch.tensor([1e-40]) * 1.0) == 0.0
+    torch.set_num_threads(config.threads or threads)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(flushed)
