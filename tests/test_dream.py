@@ -18,7 +18,7 @@ from robovae.cli.dream import DreamOn
 from robovae.cli.parse import parse
 from robovae.collect import CollectConfig, collect
 from robovae.control import BeliefFeatures
-from robovae.dreaming import Dreamer, DreamError, dream, latent_deviation, write_video
+from robovae.dreaming import Dreamer, DreamError, dream, latent_deviation
 from robovae.dynamics import TemporalPrior
 from robovae.episodes import EpisodeStore
 from robovae.errors import RobovaeError
@@ -28,6 +28,7 @@ from robovae.gaussian import Gaussian
 from robovae.run.directory import RunError, RunFacts, build_model, load_model, save_model
 from robovae.uncertainty import NotCalibratedError
 from robovae.vae import ModelConfig
+from robovae.video import write_video
 from tests.toy_env import make_toy
 
 D, A, SIZE = 6, 2, 16

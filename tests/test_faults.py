@@ -320,6 +320,46 @@ def test_a_freeze_lasts_as_long_as_its_severity_says():
     assert episode(counter("freeze", 5, onset=5, duration=3))[1].sum() == 3
 
 
+spans = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 8)), max_size=4)
+
+
+@pytest.mark.parametrize("name", [name for name in FAULTS if name not in RENDERED])
+@settings(max_examples=10, deadline=None)
+@given(spans, st.sampled_from([0, 5]))
+def test_windows_are_episodes_of_a_fault_one_after_the_other(name, gaps, severity):
+    windows, end = [], 0
+    for gap, lasting in gaps:
+        windows.append((end + gap, lasting))
+        end += gap + lasting
+    frames, active, states = episode(counter(name, severity, windows=windows))
+    clean, idle, same = episode(counter(name, severity, windows=[]))
+    assert not idle.any()
+    assert np.array_equal(states, same)
+    expected = clean.copy()
+    for onset, lasting in windows:
+        # The last window alone would draw other noise, and another stuck row.
+        alone, on, _ = episode(counter(name, severity, onset=onset, duration=lasting))
+        assert np.array_equal(active[onset : onset + lasting], on[onset : onset + lasting])
+        expected[on] = alone[on]
+    assert np.array_equal(frames[~active], clean[~active])
+    if name not in ("gaussian_noise", "dead_rows"):
+        assert np.array_equal(frames, expected)
+
+
+def test_a_freeze_begins_anew_in_every_window():
+    frames, active, _ = episode(counter("freeze", 1, windows=[(5, 9), (20, 1), (30, 9)]))
+    assert np.flatnonzero(active).tolist() == [5, 6, 20, 30, 31]
+    assert (frames[active, 0, 0, 0] == [8, 8, 38, 58, 58]).all()
+
+
+@pytest.mark.gl
+def test_a_rendered_fault_comes_and_goes():
+    clean = rollout(camera("Reacher-v5"), steps=6)[0]
+    frames = rollout(Faulty(camera("Reacher-v5"), "occluder", 4, windows=[(1, 2), (5, 1)]), steps=6)[0]
+    changed = (frames != clean).any(axis=(1, 2, 3))
+    assert np.flatnonzero(changed).tolist() == [1, 2, 5]
+
+
 def test_randomness_is_of_the_seeds_alone():
     def run(seed, fault_seed, earlier=0):
         env = counter("gaussian_noise", 3, seed=fault_seed)
@@ -367,6 +407,15 @@ def test_a_fault_that_does_nothing_is_an_error():
         ({"onset": -1}, "expected onset to be at least 0, received -1"),
         ({"duration": 0}, "expected duration to be at least 1, received 0"),
         ({"seed": -3}, "expected seed to be at least 0, received -3"),
+        ({"windows": [(1, 2)], "onset": 3}, r"expected windows or an onset .* received both \(3 and None\)"),
+        ({"windows": [(1, 2)], "duration": 3}, r"received both \(0 and 3\)"),
+        ({"windows": [(-1, 2)]}, r"an onset from 0 and a duration from 1, received \(-1, 2\)"),
+        ({"windows": [(4, 0)]}, r"received \(4, 0\)"),
+        (
+            {"windows": [(5, 2), (1, 2)]},
+            r"in their order with a step between, received \(5, 2\) before .* 1;",
+        ),
+        ({"windows": [(1, 3), (4, 2)]}, r"received \(1, 3\) before one at 4; those that touch are one"),
         ({"fault": "occluder"}, "occluder: expected a MuJoCo environment, received Counter"),
     ],
 )

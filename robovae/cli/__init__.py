@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench collect": ("bench:Collect", "frames/s of collecting, beside Gymnasium's vector environments"),
     "bench read": ("bench:Read", "frames/s of random training batches, beside other formats"),
     "bench train": ("bench_model:Train", "frames/s of training, beside a plain loop and the machine's peak"),
+    "bench control": ("control:Control", "what is left of a return when the camera fails"),
     "bench encode": ("bench_model:Encode", "time of one frame through the encoder"),
     "doctor": ("doctor:Doctor", "what this machine lacks, with a real frame drawn"),
 }

@@ -30,6 +30,7 @@ class Evaluate:
       robovae evaluate runs/reacher --data data/reacher
       robovae evaluate runs/reacher --data data/reacher --full
       robovae evaluate runs/reacher --data data/reacher --faults defocus occluder
+      robovae evaluate runs/reacher --data data/reacher --ensemble runs/reacher-1 --ensemble runs/reacher-2
     """
 
     run_dir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -40,6 +41,8 @@ class Evaluate:
     """200 episodes a cell, severities 1 to 5: hours. Without it 10, severities 1, 3 and 5: minutes."""
     faults: tuple[str, ...] = ()
     """Names, see `robovae faults`; all if none is given."""
+    ensemble: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="RUN")] = ()
+    """Another run of the same task, once for each: their disagreement with this one is a baseline."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Where judge.json and judge.csv go; RUN/judge."""
     json: bool = False
@@ -48,7 +51,9 @@ class Evaluate:
     def run(self) -> int:
         """Judge, with progress, and print what was found."""
         folder = self.out or self.run_dir / "judge"
-        found, written = evaluated(self.run_dir, self.data, folder, full=self.full, faults=self.faults)
+        found, written = evaluated(
+            self.run_dir, self.data, folder, full=self.full, faults=self.faults, ensemble=self.ensemble
+        )
         how = facts(
             {
                 "run": self.run_dir,
@@ -62,7 +67,13 @@ class Evaluate:
 
 
 def evaluated(
-    run: Path, data: Path, folder: Path, *, full: bool, faults: Sequence[str] = ()
+    run: Path,
+    data: Path,
+    folder: Path,
+    *,
+    full: bool,
+    faults: Sequence[str] = (),
+    ensemble: Sequence[Path] = (),
 ) -> tuple[dict[str, Any], list[Path]]:
     """Judge a run and write judge.json, judge.csv and films.safetensors.
 
@@ -72,12 +83,14 @@ def evaluated(
         folder: where the files go.
         full: hours instead of minutes.
         faults: names; all if there are none.
+        ensemble: other runs of the same task.
 
     Returns:
         The small figures, see `brief`, and the files.
     """
     trial, scale = Trial(run, data), Scale() if full else Scale.quick()
-    result = judged(trial, trial.subject(scale), scale, trial.config(scale, faults))
+    config, members = trial.config(scale, faults), trial.members(ensemble)
+    result = judged(trial, trial.subject(scale, members), scale, config)
     written = [write_json(folder / "judge.json", result), to_csv(result, folder / "judge.csv")]
     return brief(result), [
         *written,
@@ -99,6 +112,10 @@ def judged(trial: Trial, subject: Subject, scale: Scale, config: JudgeConfig) ->
         subject: what of it is judged.
         scale: how much nominal footage.
         config: of the judge.
+
+    Returns:
+        What `judge` returns, and "ms", what each score costs a frame, and "skipped", the baselines that are
+        left out and why.
     """
     from robovae_envs.faults import FAULTS
 
@@ -112,12 +129,14 @@ def judged(trial: Trial, subject: Subject, scale: Scale, config: JudgeConfig) ->
             done += 1
             update(done, cells, f"{cell}{' (was there)' if cached else ''}")
 
-        return judge(
+        ground = trial.ground(scale)
+        found = judge(
             subject,
-            trial.ground(scale),
+            ground,
             trial.make_cell,
             FAULTS,
             config,
             cache=trial.run / "judge" / "cells",
             on_cell=on_cell,
         )
+    return {**found, "ms": subject.costs(ground.test), "skipped": dict(subject.skipped)}

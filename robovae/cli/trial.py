@@ -17,7 +17,8 @@ from robovae.evaluate import ProbeConfig
 from robovae.evaluate.codes import spread, spread_frames
 from robovae.judge import Footage, Ground, JointReader, JudgeConfig, Subject, baselines, plan
 from robovae.judge.cells import joined, play
-from robovae.judge.detector import Sees
+from robovae.judge.detector import Remembering
+from robovae.records import file_digest
 from robovae.report.films import Film
 from robovae.run.directory import check_data
 from robovae.uncertainty import FrameMonitor
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Frames = np.ndarray[Any, np.dtype[np.uint8]]
 
 
+WEIGHTS = "model.safetensors"
 FILM_STEPS, FILMED_SEED = 48, 40_003
 """Length and seed of an episode that is kept as a film."""
 
@@ -157,11 +159,38 @@ class Trial:
         steps = min(scale.judge.steps, self.steps)
         return replace(scale.judge, steps=steps, faults=tuple(faults) if faults else None)
 
-    def subject(self, scale: Scale, ensemble: Sequence[Sees] = ()) -> Subject:
-        """The monitor's scores, the baselines on raw beliefs, and both beliefs."""
-        train = self.store.split("train")
-        panel = baselines(self.raw, spread_frames(train, scale.train_frames), ensemble=ensemble)
-        return Subject([self.monitor, panel], self.total, self.raw, self._reader(scale))
+    def subject(self, scale: Scale, ensemble: Sequence[Perceiver] = ()) -> Subject:
+        """The monitor's scores, the baselines on raw beliefs, and both beliefs.
+
+        Args:
+            scale: how many training frames.
+            ensemble: models of other runs, see `members`.
+        """
+        train, raw = self.store.split("train"), Remembering(self.raw)
+        frames = spread_frames(train, scale.train_frames)
+        panel = baselines(self.raw, frames, ensemble=ensemble, sees=raw)
+        return Subject([self.monitor, panel], self.total, raw, self._reader(scale))
+
+    def members(self, runs: Sequence[Path]) -> list[Perceiver]:
+        """The models of other runs, which make an ensemble with this one; they need no calibration.
+
+        Raises:
+            RobovaeError: one is of another environment, camera or frame shape, or the same model again.
+            RunError: one has no model, or one that cannot be read.
+        """
+        known, found = {file_digest(self.run / WEIGHTS)}, []
+        for run in runs:
+            member = Perceiver.load(run, calibrated=False)
+            _check_alike(self.raw, member, run)
+            weights = file_digest(run / WEIGHTS)
+            if weights in known:
+                raise RobovaeError(
+                    f"{run}: expected a model that was trained apart, received the same weights again; "
+                    "train one with another --seed"
+                )
+            known.add(weights)
+            found.append(member)
+        return found
 
     def ground(self, scale: Scale) -> Ground:
         """Nominal footage: test and, where there are some, rare episodes; and calibration ones."""
@@ -194,6 +223,19 @@ class Trial:
 
     def _meta(self, name: str) -> Any:
         return self.store.records[0].meta.get(name)
+
+
+def _check_alike(own: Perceiver, other: Perceiver, run: Path) -> None:
+    for name, mine, received in (
+        ("environment", own.env_id, other.env_id),
+        ("camera", own.render_spec, other.render_spec),
+        ("frame shape", own.frame_shape, other.frame_shape),
+    ):
+        if mine != received:
+            raise RobovaeError(
+                f"{run}: expected the {name} of the ensemble's first run, {mine}, received {received}; "
+                "give runs of one task"
+            )
 
 
 def photograph_crops(shape: tuple[int, int, int], count: int, rng: np.random.Generator) -> Frames | None:

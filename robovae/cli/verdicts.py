@@ -20,11 +20,11 @@ def brief(result: Mapping[str, Any]) -> Record:
     """A judgement without the lists behind its figures.
 
     Args:
-        result: of `judge`.
+        result: of `robovae.cli.evaluate.judged`.
 
     Returns:
-        JSON-able: rows of "targets", "headline", "timing", "sigma", "scores" and "controls"; "harm" (see
-        `harm_of`), "config", "seconds".
+        JSON-able: rows of "targets", "headline", "timing", "sigma", "scores", "skipped" and "controls";
+        "harm" (see `harm_of`), "config", "seconds".
     """
     still = [row for row in result["cells"] if row["kind"] in SAME_PHYSICS]
     timing = [row for row in result["cells"] if row["kind"] not in SAME_PHYSICS]
@@ -35,6 +35,7 @@ def brief(result: Mapping[str, Any]) -> Record:
         "timing": [row for score in (*TEMPORAL, COMBINED) for row in headline(timing, ranks, score)],
         "sigma": sigma_rows(still),
         "scores": score_rows(result),
+        "skipped": [{"baseline": name, "why": why} for name, why in result["skipped"].items()],
         "controls": control_rows(result),
         "harm": result["summary"]["harm"],
         "config": result["config"],
@@ -58,7 +59,9 @@ def judge_tables(found: Mapping[str, Any]) -> list[RenderableType]:
         "headline": "AUROC by severity, the lower of test and rare; rank: Spearman of severity and score",
         "timing": "timing faults by severity: only the temporal score can see them",
         "sigma": "is sigma true? means over severities; raw: the encoder's own",
-        "scores": f"mean AUROC of scores, severities {SEVERE} to 5; harmful: against nominal and harmless",
+        "scores": f"mean AUROC of scores, severities {SEVERE} to 5; harmful: against nominal and harmless; "
+        "ms: a frame on one thread",
+        "skipped": "baselines that are not in the table",
         "controls": "negative controls",
     }
     return [item for name, title in titles.items() for item in titled(found[name], title)]
@@ -113,7 +116,7 @@ def sigma_rows(rows: Sequence[Row]) -> list[Record]:
 
 
 def score_rows(result: Mapping[str, Any]) -> list[Record]:
-    """A row a score: mean AUROC by group of faults, its interval on TEST, and of harmful faults."""
+    """A row a score: mean AUROC by group of faults, its interval on TEST, of harmful faults, and its cost."""
     means, harm = result["summary"]["means"], result["summary"]["harm"]["auroc"] or {}
     rows: list[Record] = []
     for name in next(iter(means.values()), {}):
@@ -123,7 +126,9 @@ def score_rows(result: Mapping[str, Any]) -> list[Record]:
                 row[group] = _short(found[name]["value"])
             if name in found and group == "TEST":
                 row |= {side: _short(found[name][side]) for side in ("low", "high")}
-        rows.append({**row, "harmful": _short(harm[name]["value"])} if name in harm else row)
+        if name in harm:
+            row["harmful"] = _short(harm[name]["value"])
+        rows.append({**row, "ms": result["ms"][name]})
     return sorted(rows, key=lambda row: -row.get("TEST", 0.0))
 
 

@@ -3,7 +3,6 @@
 from robovae.dreaming.dreamer import Dreamer, dream
 from robovae.dreaming.errors import DreamError
 from robovae.dreaming.result import Comparison, Dream, Imagined, latent_deviation
-from robovae.dreaming.video import write_video
 
 __all__ = [
     "Comparison",
@@ -13,5 +12,4 @@ __all__ = [
     "Imagined",
     "dream",
     "latent_deviation",
-    "write_video",
 ]

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from robovae.belief import Belief, Perceiver
 from robovae.dreaming.errors import DreamError
-from robovae.dreaming.video import write_video
 from robovae.frames import check_frames, to_frames
+from robovae.video import write_video
 
 Floats = NDArray[np.float32]
 Frames = NDArray[np.uint8]
@@ -127,7 +127,7 @@ class Dream(Imagined):
         """The dream as a video, the frames that came on its left where they are given.
 
         Args:
-            path: its ending is one of `robovae.dreaming.video.ENDINGS`.
+            path: its ending is one of `robovae.video.ENDINGS`.
             real: (N, H, W, 3), N <= steps; the video ends with them.
             fps: frames a second.
 

@@ -1,5 +1,7 @@
-"""Faulty: an environment whose camera fails at a given step."""
+"""Faulty: an environment whose camera fails at given steps."""
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
@@ -18,8 +20,9 @@ IDLE_AT_FIRST = frozenset({"dead_rows"})
 class Faulty(gym.Wrapper[Observation, Any, Observation, Any], gym.utils.RecordConstructorArgs):
     """Delivers a camera's frames through a fault; all else of the environment stays as it is, to the bit.
 
-    The fault is active on steps `onset <= t < onset + duration`, where the reset's frame is step 0; a freeze
-    lasts no longer than its severity says. `info["fault"]` tells whether it is active at this step, also at
+    The fault is active on steps `onset <= t < onset + duration`, where the reset's frame is step 0, or in
+    several such windows; a freeze lasts no longer than its severity says, and begins anew in every window, as
+    a delay does. `info["fault"]` tells whether it is active at this step, also at
     severity 0, which runs the same code and delivers the camera's own frames. What an episode draws (places,
     colours, signs, noise) depends on `seed` and on the reset's seed, or the count of resets since the last
     seeded one: severities differ by their amount only, and a faulted episode has its clean twin's states.
@@ -31,10 +34,13 @@ class Faulty(gym.Wrapper[Observation, Any, Observation, Any], gym.utils.RecordCo
         onset: first step of the fault.
         duration: steps that it lasts; to the end of the episode if None.
         seed: of the fault's own random generator.
+        windows: (onset, duration) of each time that it comes, in place of the two above; none at all is a
+            camera that works.
 
     Raises:
-        FaultError: no such fault or severity, a value out of range, or a rendered fault on an environment
-            that is not MuJoCo's; at `reset` or `step`: the fault changes no pixel of its first frame.
+        FaultError: no such fault or severity, a value out of range, windows that are not one after the other,
+            or a rendered fault on an environment that is not MuJoCo's; at `reset` or `step`: the fault
+            changes no pixel of its first frame.
     """
 
     def __init__(
@@ -46,17 +52,22 @@ class Faulty(gym.Wrapper[Observation, Any, Observation, Any], gym.utils.RecordCo
         onset: int = 0,
         duration: int | None = None,
         seed: int = 0,
+        windows: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         gym.utils.RecordConstructorArgs.__init__(
-            self, fault=fault, severity=severity, onset=onset, duration=duration, seed=seed
+            self, fault=fault, severity=severity, onset=onset, duration=duration, seed=seed, windows=windows
         )
         gym.Wrapper.__init__(self, env)
         self.fault = find_fault(fault)
         self.severity = severity
         self._amount = self.fault.amount(severity)
         _check(env, self.fault, onset=(onset, 0), seed=(seed, 0), duration=(duration, 1))
+        if windows is not None:
+            _check_windows(windows, onset, duration)
         self._camera = env
-        self._onset, self._end = onset, onset + _lasting(self.fault, self._amount, duration)
+        self._spans = _spans(
+            self.fault, self._amount, windows if windows is not None else [(onset, duration)]
+        )
         self._seed, self._episode = seed, (0, 0)
         self._scenery = Scenery(env, self.fault, self._amount)
         self._step, self._has_shown = 0, severity == 0 or fault in IDLE_AT_FIRST
@@ -71,7 +82,7 @@ class Faulty(gym.Wrapper[Observation, Any, Observation, Any], gym.utils.RecordCo
     @property
     def is_active(self) -> bool:
         """Whether the fault is active at the present step."""
-        return self._onset <= self._step < self._end
+        return any(first <= self._step < end for first, end in self._spans)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -133,10 +144,14 @@ class Faulty(gym.Wrapper[Observation, Any, Observation, Any], gym.utils.RecordCo
         self._has_shown = True
 
 
-def _lasting(fault: Fault, amount: float, duration: int | None) -> float:
-    """Steps that a fault lasts: a freeze's amount is a time."""
+def _spans(
+    fault: Fault, amount: float, windows: Sequence[tuple[int, int | None]]
+) -> tuple[tuple[int, float], ...]:
+    """First step and the step after the last, window by window: a freeze's amount is a time."""
     longest = amount if fault.name == "freeze" else np.inf
-    return min(longest, np.inf if duration is None else duration)
+    return tuple(
+        (first, first + min(longest, np.inf if steps is None else steps)) for first, steps in windows
+    )
 
 
 def _check(env: gym.Env[Any, Any], fault: Fault, **least: tuple[int | None, int]) -> None:
@@ -153,3 +168,22 @@ def _check(env: gym.Env[Any, Any], fault: Fault, **least: tuple[int | None, int]
     for name, (value, lowest) in least.items():
         if value is not None and (isinstance(value, bool) or value < lowest):
             raise FaultError(f"Faulty: expected {name} to be at least {lowest}, received {value!r}")
+
+
+def _check_windows(windows: Sequence[tuple[int, int]], onset: int, duration: int | None) -> None:
+    if onset != 0 or duration is not None:
+        raise FaultError(
+            f"Faulty: expected windows or an onset with its duration, received both ({onset} and {duration});"
+            " leave one out"
+        )
+    wrong = next((one for one in windows if len(one) != 2 or one[0] < 0 or one[1] < 1), None)
+    if wrong is not None:
+        raise FaultError(
+            f"Faulty: expected windows of an onset from 0 and a duration from 1, received {wrong}"
+        )
+    for (first, steps), (then, _) in pairwise(windows):
+        if then <= first + steps:
+            raise FaultError(
+                f"Faulty: expected windows in their order with a step between, received {(first, steps)} "
+                f"before one at {then}; those that touch are one"
+            )
