@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robovae.dreaming.errors import DreamError
+from robovae.errors import RobovaeError
 
 Frames = NDArray[np.uint8]
 
@@ -18,6 +18,10 @@ WIDTH = 512
 """Pixels, about: small frames are enlarged, each pixel a square of pixels."""
 _LOSSLESS = 101
 """WebP's quality above which nothing is lost."""
+
+
+class VideoError(RobovaeError):
+    """A video that cannot be written as asked."""
 
 
 def write_video(path: Path, frames: Frames, fps: float) -> Path:
@@ -32,15 +36,15 @@ def write_video(path: Path, frames: Frames, fps: float) -> Path:
         `path`.
 
     Raises:
-        DreamError: another ending, no such speed, or no space.
+        VideoError: another ending, no such speed, or no space.
         OSError: the directory is not writable.
     """
     if path.suffix not in ENDINGS:
-        raise DreamError(
+        raise VideoError(
             f"{path}: expected a name ending in {', '.join(ENDINGS)}, received {path.suffix!r}; rename it"
         )
     if not 0.0 < fps <= 1000.0:
-        raise DreamError(f"fps: expected above 0 and at most 1000, received {fps:g}")
+        raise VideoError(f"fps: expected above 0 and at most 1000, received {fps:g}")
     factor = max(1, round(WIDTH / frames.shape[2]))
     large = frames.repeat(factor, axis=1).repeat(factor, axis=2)[..., ::-1]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +52,7 @@ def write_video(path: Path, frames: Frames, fps: float) -> Path:
     try:
         write = _write_film if path.suffix == ".mp4" else _write_animation
         if not write(aside, np.ascontiguousarray(large), fps):
-            raise DreamError(f"{path}: cannot be written; free space, or choose another place")
+            raise VideoError(f"{path}: cannot be written; free space, or choose another place")
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)

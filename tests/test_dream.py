@@ -28,7 +28,7 @@ from robovae.gaussian import Gaussian
 from robovae.run.directory import RunError, RunFacts, build_model, load_model, save_model
 from robovae.uncertainty import NotCalibratedError
 from robovae.vae import ModelConfig
-from robovae.video import write_video
+from robovae.video import VideoError, write_video
 from tests.toy_env import make_toy
 
 D, A, SIZE = 6, 2, 16
@@ -376,9 +376,9 @@ def test_more_future_than_was_dreamt_is_refused(dreamer: Dreamer, tmp_path: Path
 
 
 def test_a_video_of_another_kind_or_speed_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DreamError, match=r"ending in \.webp, \.mp4, received '\.avi'"):
+    with pytest.raises(VideoError, match=r"ending in \.webp, \.mp4, received '\.avi'"):
         write_video(tmp_path / "a.avi", noise(2), 10)
-    with pytest.raises(DreamError, match="fps: expected above 0"):
+    with pytest.raises(VideoError, match="fps: expected above 0"):
         write_video(tmp_path / "a.mp4", noise(2), 0)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,11 +1,12 @@
 """The judge, on toys whose answer is known; each check has a case in which it must fail."""
 
 import csv
+import importlib
 import json
 import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -40,18 +41,13 @@ from robovae.judge import (
     plan,
     to_csv,
 )
-from robovae.judge.belief_detectors import (
-    Ensemble,
-    Information,
-    KnnMu,
-    MahalanobisMu,
-    RawSigma,
-    Reconstruction,
-)
+from robovae.judge.belief_detectors import Information, KnnMu, MahalanobisMu, RawSigma, Reconstruction
 from robovae.judge.bound_detectors import LikelihoodRegret, NegativeElbo
 from robovae.judge.cells import psnr
-from robovae.judge.detector import score_footage
+from robovae.judge.detector import Once, evenly, score_footage
+from robovae.judge.ensemble_detectors import EnsembleDecoded, EnsembleReconstruction, EnsembleWaic
 from robovae.judge.exact import binomial_interval, poisson_interval
+from robovae.judge.feature_detectors import FeatureResidual, pooled_features
 from robovae.judge.metrics import (
     auroc,
     coverage,
@@ -62,6 +58,7 @@ from robovae.judge.metrics import (
     spearman,
     tpr_at_threshold,
 )
+from robovae.judge.outside import NO_CLASSES, outside
 from robovae.judge.pixel_detectors import Brightness, Chance, LaplacianVariance, MeanFrame, PcaReconstruction
 from robovae.judge.reader import harm_class, joint_values
 from robovae.judge.resample import Sample, auroc_by_episode, shuffled
@@ -435,6 +432,7 @@ FITTED = [
     MahalanobisMu(ToySees()),
     KnnMu(ToySees()),
     Reconstruction(ToySees()),
+    FeatureResidual(lambda frames: ToySees()(frames).mu),
 ]
 
 
@@ -506,15 +504,78 @@ def test_chance_means_nothing_yet_depends_on_the_frame_alone(nominal: np.ndarray
     assert auroc(score(many[:200]), score(many[200:])) == pytest.approx(0.5, abs=0.1)
 
 
-def test_members_that_agree_do_not_disagree(nominal: np.ndarray) -> None:
-    class Dark(ToySees):
-        def reconstruct(self, frames: np.ndarray) -> np.ndarray:
-            return frames // 2
+@pytest.mark.parametrize("kind", [EnsembleReconstruction, EnsembleDecoded])
+def test_members_that_agree_do_not_disagree(kind: Any, nominal: np.ndarray) -> None:
+    def same(frames: np.ndarray) -> np.ndarray:
+        return frames
 
-    assert not Ensemble([ToySees(), ToySees()]).score(nominal[:3]).any()
-    assert (Ensemble([ToySees(), Dark()]).score(nominal[:3]) > 0).all()
+    assert not kind([same, same, same]).score(nominal[:3]).any()
+    brighter = kind([same, lambda frames: np.minimum(frames, 235) + np.uint8(20)])
+    many = np.repeat(nominal[:1] // 2, 300, axis=0)  # more than a batch
+    assert brighter.score(many) == pytest.approx(np.full(300, (10 / 255) ** 2))
     with pytest.raises(JudgeError, match="at least 2 models, received 1"):
-        Ensemble([ToySees()])
+        kind([same])
+
+
+def test_waic_in_closed_form(nominal: np.ndarray) -> None:
+    nats = [np.array([10.0, 7.0]), np.array([12.0, 7.0]), np.array([17.0, 7.0])]
+    members = [lambda frames, one=one: one for one in nats]
+    assert EnsembleWaic(members).score(nominal[:2]) == pytest.approx([13 + (9 + 1 + 16) / 3, 7.0])
+    with pytest.raises(JudgeError, match="at least 2 models, received 0"):
+        EnsembleWaic([])
+
+
+def test_an_ensemble_is_the_same_for_each_of_its_members(nominal: np.ndarray) -> None:
+    members = [tiny_perceiver(seed) for seed in range(3)]
+    found = []
+    for place in range(3):
+        own, *others = members[place:] + members[:place]
+        scores = baselines(own, nominal, ensemble=others).scores(nominal[:4])
+        found.append({name: values for name, values in scores.items() if name.startswith("ensemble")})
+    assert set(found[0]) == {"ensemble_reconstruction", "ensemble_decoded", "ensemble_waic"}
+    for name, values in found[0].items():
+        assert (values > 0).all()
+        for other in found[1:]:
+            np.testing.assert_allclose(values, other[name], rtol=1e-4)
+
+
+def test_the_residual_is_what_the_principal_half_leaves() -> None:
+    rng = np.random.default_rng(0)
+    turn = np.linalg.qr(rng.standard_normal((4, 4)))[0]
+    codes = (rng.standard_normal((500, 4)) * [5.0, 4.0, 0.1, 0.2]) @ turn
+    frames = np.zeros((500, 2, 2, 3), np.uint8)
+    detector = FeatureResidual(lambda some: codes[: len(some)])
+    detector.fit(frames)
+    apart = (codes - codes.mean(axis=0)) @ turn.T
+    assert detector.score(frames) == pytest.approx(np.hypot(apart[:, 2], apart[:, 3]), rel=0.1, abs=0.02)
+
+
+def test_pooled_features_are_means_of_the_last_maps_frame_by_frame(nominal: np.ndarray) -> None:
+    perceiver = tiny_perceiver()
+    features = pooled_features(perceiver)
+    apart = nominal[::25]  # of several episodes
+    whole = features(apart)
+    assert whole.shape == (len(apart), ModelConfig.tiny().deep_channels)
+    assert (whole >= 0).all()  # after a ReLU
+    np.testing.assert_allclose(whole[3:4], features(apart[3:4]), rtol=1e-4, atol=1e-6)
+    assert whole.std(axis=0).any()
+
+
+@given(st.integers(1, 50), st.integers(1, 60))
+def test_evenly_spread_numbers_reach_both_ends(count: int, at_most: int) -> None:
+    chosen = evenly(count, at_most)
+    assert len(chosen) == len(set(chosen.tolist())) == min(count, at_most)
+    assert chosen[0] == 0
+    assert at_most == 1 or chosen[-1] == count - 1
+
+
+def test_what_is_asked_again_of_another_array_is_computed_again(nominal: np.ndarray) -> None:
+    calls: list[int] = []
+    once = Once(lambda frames: calls.append(len(frames)))
+    for frames in (nominal[:2], nominal[:3], nominal):
+        once(frames)
+        once(frames)
+    assert calls == [2, 3, len(nominal)]
 
 
 def test_several_detectors_share_one_pass(nominal: np.ndarray) -> None:
@@ -581,40 +642,104 @@ def test_the_elbo_detector_is_the_bound(nominal: np.ndarray) -> None:
     assert np.mean(draws) == pytest.approx(float(terms.mean()), abs=4 * float(terms.std()) / math.sqrt(40))
 
 
+NAMED = {
+    *("raw_sigma", "information", "reconstruction", "elbo", "mahalanobis_mu", "knn_mu", "pca", "brightness"),
+    *("laplacian", "mean_frame", "likelihood_regret", "feature_residual", "chance"),
+    *("ensemble_reconstruction", "ensemble_decoded", "ensemble_waic"),
+    *("pytorch_ood_mahalanobis", "pytorch_ood_knn", "pytorch_ood_vim"),
+}
+"""Every baseline that is promised: in the table, or left out with a reason."""
+
+
 def test_all_baselines_of_a_model_in_one_panel(nominal: np.ndarray) -> None:
     panel = baselines(tiny_perceiver(), nominal, regret_steps=1, ensemble=[tiny_perceiver(1)])
     found = panel.scores(nominal[:4])
-    assert len(found) == 13
     assert all(values.shape == (4,) and np.isfinite(values).all() for values in found.values())
-    assert not {"likelihood_regret", "ensemble"} & set(baselines(tiny_perceiver(), nominal).detectors)
+    assert {*found, *panel.skipped} == NAMED
+    assert set(panel.skipped) >= set(NO_CLASSES)
+    assert not set(found) & set(panel.skipped)
 
 
-def test_pytorch_ood_is_given_one_class_and_asked_on_features(
+def test_baselines_that_are_left_out_are_named_with_why(
     monkeypatch: pytest.MonkeyPatch, nominal: np.ndarray
 ) -> None:
-    class Stub:
-        def __init__(self, encoder: None) -> None:
-            assert encoder is None
+    monkeypatch.setitem(sys.modules, "pytorch_ood", None)
+    panel = baselines(tiny_perceiver(), nominal)
+    assert {*panel.detectors, *panel.skipped} == NAMED
+    assert "an optimisation a frame" in panel.skipped["likelihood_regret"]
+    assert "--ensemble RUN" in panel.skipped["ensemble_waic"]
+    assert 'pip install "robovae[bench]"' in panel.skipped["pytorch_ood_knn"]
 
-        def fit_features(self, features: torch.Tensor, labels: torch.Tensor) -> None:
-            assert not labels.any()
-            self.mean = features.mean(0)
 
-        def predict_features(self, features: torch.Tensor) -> torch.Tensor:
-            return (features - self.mean).norm(dim=1)
+def test_every_score_has_its_cost_a_frame() -> None:
+    one, footage = subject(), twins(1, 3).clean
+    costs = one.costs(footage)
+    assert set(costs) == set(one.scores(footage))
+    assert min(costs.values()) > 0
 
-    package, module = ModuleType("pytorch_ood"), SimpleNamespace(Mahalanobis=Stub)
-    monkeypatch.setitem(sys.modules, "pytorch_ood", package)
-    monkeypatch.setitem(sys.modules, "pytorch_ood.detector", module)
-    detector = PytorchOod(ToySees())
+
+STUB = """
+import torch
+
+class Mahalanobis:
+    def __init__(self, encoder):
+        assert encoder is None
+
+    def fit_features(self, features, labels):
+        if len(features) < 5:
+            raise ValueError("too few")
+        assert features.dtype == torch.float32 and not labels.any()
+        self.mean = features.mean(0)
+
+    def predict_features(self, features):
+        return (features - self.mean).norm(dim=1)
+"""
+STUB_KNN = """
+class KNN:
+    def __init__(self, encoder):
+        raise ImportError("You have to install a_package_that_is_missing")
+"""
+
+
+@pytest.fixture
+def pytorch_ood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A package like pytorch-ood, whose own `__init__` cannot run here."""
+    package = tmp_path / "pytorch_ood"
+    (package / "detector").mkdir(parents=True)
+    (package / "__init__.py").write_text("import a_package_that_is_missing")
+    (package / "detector" / "__init__.py").write_text(STUB + STUB_KNN)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.split(".")[0] == "pytorch_ood"]:
+        monkeypatch.delitem(sys.modules, name)
+    yield
+    sys.modules.pop("pytorch_ood.detector", None)
+
+
+def codes(frames: np.ndarray) -> np.ndarray:
+    return ToySees()(frames).mu
+
+
+@pytest.mark.usefixtures("pytorch_ood")
+def test_pytorch_ood_is_given_one_class_and_asked_on_features(nominal: np.ndarray) -> None:
+    detector = PytorchOod(codes)
     detector.fit(nominal)
     assert detector.name == "pytorch_ood_mahalanobis"
-    assert detector.score(nominal[:3]).shape == (3,)
+    expected = np.linalg.norm(codes(nominal[:3]) - codes(nominal).mean(axis=0), axis=1)
+    assert detector.score(nominal[:3]) == pytest.approx(expected, rel=1e-3, abs=1e-5)
     with pytest.raises(JudgeError, match="expected one of Mahalanobis, KNN, received 'ViM'"):
-        PytorchOod(ToySees(), "ViM")
-    monkeypatch.setitem(sys.modules, "pytorch_ood.detector", None)
-    with pytest.raises(JudgeError, match="pip install pytorch-ood"):
-        PytorchOod(ToySees())
+        PytorchOod(codes, "ViM")
+    with pytest.raises(JudgeError, match=r"pytorch_ood_mahalanobis: expected training frames.*4: too few"):
+        detector.fit(nominal[:4])
+
+
+@pytest.mark.usefixtures("pytorch_ood")
+def test_pytorch_ood_needs_its_detectors_alone_and_stays_whole_for_others() -> None:
+    found, skipped = outside(codes)
+    assert [detector.name for detector in found] == ["pytorch_ood_mahalanobis"]
+    assert "a_package_that_is_missing" in skipped["pytorch_ood_knn"]
+    assert "pytorch_ood" not in sys.modules
+    with pytest.raises(ModuleNotFoundError, match="a_package_that_is_missing"):
+        importlib.import_module("pytorch_ood")
 
 
 def test_scores_must_be_finite_numbers_of_different_names() -> None:

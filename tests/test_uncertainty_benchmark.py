@@ -25,12 +25,13 @@ from robovae.episodes.episode import RESERVED, split_of
 from robovae.errors import RobovaeError
 from robovae.evaluate import ProbeConfig
 from robovae.judge import Footage, Functions, Ground, JudgeConfig, JudgeError, Subject, Twins, judge
-from robovae.judge.battery import BatteryConfig, Trace, battery, watch
+from robovae.judge.battery import BatteryConfig, battery
 from robovae.judge.errors import UnreadableError
 from robovae.judge.pixel_detectors import Chance
 from robovae.judge.sanity import made_up_pictures, sanity
 from robovae.judge.speed import watching_cost
 from robovae.judge.targets import Target, least_covered
+from robovae.judge.traces import Trace, watch
 from robovae.monitor import Calibration, Monitor, MonitorConfig, calibrate
 from robovae.run.directory import RunFacts, build_model, save_model
 from robovae.uncertainty import CalibrateConfig, FrameMonitor, calibrate_run
@@ -163,6 +164,35 @@ def test_episodes_watched_together_are_watched_each_for_itself(monitor: ToyMonit
         assert trace.distrusted.tolist() == [not verdict.trusted for verdict in verdicts]
         alarms = [step for step, verdict in enumerate(verdicts) if verdict.alarm]
         assert trace.alarm == (alarms[0] if alarms else None)
+
+
+def test_what_was_watched_is_read_back_while_all_is_the_same(monitor: ToyMonitor, tmp_path: Path) -> None:
+    config = replace(CONFIG, policies=("random",), nominal=8, faulted=4)
+    played: list[int | None] = []
+
+    class Counted(ToyLate):
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            played.append(seed)
+            return super().reset(seed=seed, options=options)
+
+    def go(one: ToyMonitor, config: BatteryConfig = config) -> dict[str, Any]:
+        played.clear()
+        found = battery(one, Counted, FAULTED, 0.02, config, cache=tmp_path)
+        return {name: found[name] for name in ("nominal", "cells")}
+
+    fresh = battery(monitor, ToyLate, FAULTED, 0.02, config)
+    first = go(monitor)
+    assert first == {name: fresh[name] for name in first}
+    assert len(played) == 8 + 2 * 4
+    assert go(monitor) == first
+    assert len(played) == 3  # one episode of each part tells whether it is the same
+    go(monitor, replace(config, nominal=9))
+    assert len(played) == 9 + 2
+    go(ToyMonitor(louder=0.5))
+    assert len(played) == 8 + 2 * 4
+    next(tmp_path.iterdir()).unlink()
+    go(monitor)
+    assert 3 <= len(played) <= 10  # a part that is missing is watched again
 
 
 def test_an_episode_that_ends_before_its_onset_is_a_clean_one() -> None:
@@ -357,6 +387,8 @@ def test_evaluate_judges_and_goes_on(
         "log_sigma",
     } <= scores
     assert found["controls"][0] == {"control": "severity 0", "AUROC": 0.5, "": "of 3 faults"}
+    assert all(row["ms"] > 0 for row in found["scores"])
+    assert not scores & {row["baseline"] for row in found["skipped"]}
     whole = json.loads((tmp_path / "judge.json").read_text())
     assert len(whole["cells"]) == 6
     assert (tmp_path / "judge.csv").read_text().startswith("fault,severity,kind")
@@ -366,6 +398,7 @@ def test_evaluate_judges_and_goes_on(
     assert "quick: the intervals are wide" in shown
     assert "mean AUROC, severities 3 to 5" in shown
     assert "timing faults" not in shown
+    assert "needs further runs of the same task: --ensemble RUN" in shown
     assert cells == {path: path.stat().st_mtime_ns for path in (calibrated / "judge" / "cells").iterdir()}
 
 
@@ -379,6 +412,41 @@ def test_what_can_be_mended_is_one_line(
     assert "expected the environment of" in capsys.readouterr().err
     assert main(["evaluate", str(calibrated), "--data", str(data), "--faults", "dimm"]) == 2
     assert "no fault 'dimm'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("toy_envs")
+def test_further_runs_of_the_task_are_an_ensemble(
+    calibrated: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", str(calibrated), "--data", str(data), "--out", str(tmp_path), "--faults", "dim"]
+    for seed in (1, 2):
+        words += ["--ensemble", str(write_run(tmp_path / f"run-{seed}", seed))]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    ensemble = {"ensemble_reconstruction", "ensemble_decoded", "ensemble_waic"}
+    assert ensemble <= {row["score"] for row in found["scores"]}
+    assert not ensemble & {row["baseline"] for row in found["skipped"]}
+
+
+def test_runs_of_another_task_are_no_ensemble(
+    calibrated: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = np.zeros((4, 16, 16, 3), np.uint8)
+    other = {
+        "environment": RunFacts((16, 16, 3), 2, "Other-v0", {}),
+        "camera": RunFacts((16, 16, 3), 2, "Toy-v0", {"size": 16}),
+        "frame shape": RunFacts((32, 32, 3), 2, "Toy-v0", {}),
+    }
+    for name, facts in other.items():
+        run, shown = tmp_path / name, np.resize(frames, (4, *facts.frame_shape))
+        write_model(run, facts, shown + np.arange(4, dtype=np.uint8)[:, None, None, None])
+        assert main(["evaluate", str(calibrated), "--data", str(data), "--ensemble", str(run)]) == 2
+        assert f"expected the {name} of the ensemble's first run" in capsys.readouterr().err
+    for same in (calibrated, write_run(tmp_path / "same", 0)):
+        assert main(["evaluate", str(calibrated), "--data", str(data), "--ensemble", str(same)]) == 2
+        assert "expected a model that was trained apart" in capsys.readouterr().err
+    assert main(["evaluate", str(calibrated), "--data", str(data), "--ensemble", str(tmp_path / "no")]) == 2
+    assert str(tmp_path / "no") in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -403,32 +471,64 @@ def test_the_benchmark_measures_once_and_again_when_a_run_changes(
     options = bench.Uncertainty(runs=(calibrated,), data=(data,), out=out)
     bench.main(options)
     shown = capsys.readouterr().out
-    for title in ("targets", "negative controls", "false alarms", "gate:", "no robot frames", "baselines"):
+    for title in (
+        "targets",
+        "negative controls",
+        "false alarms",
+        "gate:",
+        "no robot frames",
+        "baselines that",
+    ):
         assert f"\n{title}" in shown
     found = json.loads(out.read_text())
     assert {"machine", "versions", "git", "quick"} <= found.keys()
     one = found["runs"][0]
     assert [row["score"] for row in one["regret"]] == ["monitor", "likelihood_regret"]
+    assert all(row["ms"] > 0 for row in one["regret"])
+    assert one["ensemble"] == []
     assert [row["fault"] for row in one["battery"]["cells"]] == ["dim", "late"]  # TEST only
     assert "pairs" not in out.read_text()
     assert out.stat().st_size < 100_000
+    parts = ("scores", "regret", "battery", "pictures and cost")
     bench.main(options)
     again = capsys.readouterr()
-    assert "judge: skip" in again.err
+    assert all(f"{part}: skip" in again.err for part in parts)
     assert json.loads(out.read_text())["runs"] == found["runs"]
+    (calibrated / "judge" / "benchmark-quick" / "regret.json").unlink()
+    bench.main(options)
+    gone = capsys.readouterr().err
+    assert [part for part in parts if f"{part}: skip" not in gone] == ["regret"]
     config = replace(CalibrateConfig.tiny(), monitor=MONITOR, seed=1)
     calibrate_run(calibrated, data, config)
     bench.main(options)
-    assert "judge: skip" not in capsys.readouterr().err
+    assert ": skip" not in capsys.readouterr().err
 
 
-def test_three_runs_of_one_task_are_an_ensemble_and_two_are_not(bench: ModuleType) -> None:
-    def run(env_id: str) -> Any:
-        return SimpleNamespace(total=SimpleNamespace(render_spec={}), store=SimpleNamespace(env_id=env_id))
+def test_three_runs_of_one_task_are_one_ensemble_and_two_are_none(bench: ModuleType) -> None:
+    def run(env_id: str, spec: dict[str, Any]) -> Any:
+        return SimpleNamespace(total=SimpleNamespace(render_spec=spec), store=SimpleNamespace(env_id=env_id))
 
-    trials = [run("A"), run("A"), run("B"), run("A"), run("B")]
-    assert bench.others_of(trials[0], trials) == [trials[1], trials[3]]
-    assert bench.others_of(trials[2], trials) == []
+    trials = [run("A", {}), run("A", {}), run("B", {}), run("A", {"size": 8}), run("A", {}), run("A", {})]
+    assert bench.others_of(trials[0], trials) == [trials[1], trials[4]]
+    assert all(bench.others_of(trial, trials) == [] for trial in trials[1:])
+
+
+@pytest.mark.slow
+def test_the_benchmark_makes_an_ensemble_of_three_runs_once(
+    bench: ModuleType, calibrated: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [calibrated]
+    for seed in (1, 2):
+        runs.append(write_run(tmp_path / f"run-{seed}", seed))
+        calibrate_run(runs[-1], data, replace(CalibrateConfig.tiny(), monitor=MONITOR))
+    out = tmp_path / "found.json"
+    bench.main(bench.Uncertainty(runs=tuple(runs), data=(data,), out=out))
+    first, *others = json.loads(out.read_text())["runs"]
+    assert first["ensemble"] == ["run-1", "run-2"]
+    assert "ensemble_waic" in {row["score"] for row in first["judge"]["scores"]}
+    for one in others:
+        assert one["ensemble"] == []
+        assert "ensemble_waic" in {row["baseline"] for row in one["judge"]["skipped"]}
 
 
 def test_the_benchmark_wants_a_dataset_for_each_run(bench: ModuleType) -> None:
@@ -458,7 +558,7 @@ def test_a_late_fault_draws_its_onset_from_the_seed() -> None:
 
 def test_tables_without_rows_are_left_out() -> None:
     assert titled([], "nothing") == []
-    kinds = ("targets", "headline", "timing", "sigma", "scores", "controls")
+    kinds = ("targets", "headline", "timing", "sigma", "scores", "skipped", "controls")
     assert judge_tables(dict.fromkeys(kinds, ())) == []
 
 

@@ -3,12 +3,13 @@
     python launch/benchmarks/uncertainty.py --runs runs/reacher --data data/reacher            # minutes a run
     python launch/benchmarks/uncertainty.py --runs runs/reacher --data data/reacher --full     # hours
 
-Three runs of one environment or more also are an ensemble, which stands among each other's baselines. What
-is finished is skipped, so that the same command goes on after an interruption. Negative controls (severity
-0, shuffled labels, a random score) are part of it.
+The first three runs of one environment and camera are an ensemble; it says the same whichever of them is
+judged, so that it stands once, among the baselines of the first. What is finished is skipped, cell by cell,
+so that the same command goes on after an interruption. Negative controls (severity 0, shuffled labels, a
+random score) are part of it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +22,7 @@ from robovae import provenance
 from robovae.cli.console import log, progress, show
 from robovae.cli.evaluate import judged
 from robovae.cli.events import log_stage
-from robovae.cli.trial import Scale, Trial, photograph_crops
+from robovae.cli.trial import WEIGHTS, Scale, Trial, photograph_crops
 from robovae.cli.verdicts import (
     NOMINAL,
     battery_tables,
@@ -34,11 +35,11 @@ from robovae.cli.verdicts import (
 )
 from robovae.config import to_plain
 from robovae.errors import RobovaeError
-from robovae.judge import Footage, JudgeConfig, Panel, Subject, cost, judge
+from robovae.judge import Footage, JudgeConfig, Panel, Subject, judge
 from robovae.judge.battery import BatteryConfig, battery
 from robovae.judge.bound_detectors import LikelihoodRegret
 from robovae.judge.cells import SAME_PHYSICS
-from robovae.judge.footage import Frames
+from robovae.judge.outside import version
 from robovae.judge.sanity import SILENT, made_up_pictures, sanity
 from robovae.judge.speed import watching_cost
 from robovae.judge.summary import SEVERE
@@ -48,13 +49,15 @@ from robovae_envs.errors import EnvError
 from robovae_envs.faults import FAULTS, Fault
 
 RESULTS = Path(__file__).parent / "results"
-FORMAT = 1
-"""Of a run's record; raise it when a figure changes its meaning."""
+FORMAT = 2
+"""Of a run's records; raise it when a figure changes its meaning."""
 ENSEMBLE = 3
-"""Runs of one environment from which they are an ensemble."""
+"""Runs of one task that are an ensemble."""
+NOMINAL_EPISODES = 20
+"""Whose frames are timed, and stand beside the pictures."""
 PICTURES = 200
 """Of white noise and of photographs."""
-WEIGHTS = ("model.safetensors", "uncertainty.safetensors", "monitor.json")
+CALIBRATED = (WEIGHTS, "uncertainty.safetensors", "monitor.json")
 """What a run's figures follow from."""
 Record = dict[str, Any]
 
@@ -120,47 +123,72 @@ def main(options: Uncertainty) -> None:
 
 
 def others_of(trial: Trial, trials: Sequence[Trial]) -> list[Trial]:
-    """The other runs of a run's environment and camera, if together they make an ensemble."""
+    """The runs that make an ensemble with a run, which is the first of its task; none with the others."""
     alike = [one for one in trials if one.total.render_spec == trial.total.render_spec]
-    alike = [one for one in alike if one.store.env_id == trial.store.env_id]
-    return [one for one in alike if one is not trial] if len(alike) >= ENSEMBLE else []
+    alike = [one for one in alike if one.store.env_id == trial.store.env_id][:ENSEMBLE]
+    return alike[1:] if len(alike) == ENSEMBLE and alike[0] is trial else []
 
 
 def measured(trial: Trial, effort: Effort, full: bool, others: Sequence[Trial]) -> Record:
-    """Figures of a run; from its record if they are of these weights, dataset and ensemble."""
-    inputs = {"data": dataset_digest(trial.store.path)}
-    for number, one in enumerate((trial, *others)):
-        inputs |= {f"{number} {name}": file_digest(one.run / name) for name in WEIGHTS}
-    stage = Stage(
-        name="judge",
+    """Figures of a run, each part from its record if that is of these weights, dataset and ensemble."""
+    members = {f"ensemble {number}": file_digest(one.run / WEIGHTS) for number, one in enumerate(others)}
+    known = {"pytorch-ood": version()}
+
+    def part(name: str, run: Callable[[], Record], config: Record, more: Mapping[str, str] = {}) -> Record:
+        record = run_stage(_stage(trial, full, name, run, config, more), log_stage)
+        found: Record = record["result"]
+        return found
+
+    plain = to_plain(effort)
+    return {
+        "run": trial.run.name,
+        "env_id": trial.store.env_id,
+        "ensemble": [one.run.name for one in others],
+        "judge": part("scores", lambda: scores(trial, effort, others), {**plain["scale"], **known}, members),
+        "regret": part("regret", lambda: {"rows": regret(trial, effort)}, plain)["rows"],
+        "battery": part("battery", lambda: watched(trial, effort), plain["battery"]),
+        **part("pictures and cost", lambda: pictures_and_cost(trial), {}),
+    }
+
+
+def _stage(
+    trial: Trial,
+    full: bool,
+    name: str,
+    run: Callable[[], Record],
+    config: Mapping[str, Any],
+    more: Mapping[str, str],
+) -> Stage:
+    folder = trial.run / "judge" / ("benchmark" if full else "benchmark-quick")
+    own = {each: file_digest(trial.run / each) for each in CALIBRATED}
+    return Stage(
+        name=name,
         artefact=trial.run,
-        record=trial.run / "judge" / ("benchmark.json" if full else "benchmark-quick.json"),
-        config={**to_plain(effort), "version": robovae.__version__, "format": FORMAT},
-        inputs=inputs,
-        run=lambda: measure(trial, effort, others),
+        record=folder / f"{name.replace(' ', '-')}.json",
+        config={**config, "version": robovae.__version__, "format": FORMAT},
+        inputs={"data": dataset_digest(trial.store.path), **own, **more},
+        run=run,
         is_there=lambda: True,
         sets_aside=False,
     )
-    record = run_stage(stage, log_stage)
-    return {"run": trial.run.name, **record["result"]}
 
 
-def measure(trial: Trial, effort: Effort, others: Sequence[Trial]) -> Record:
-    """All that is measured of a run."""
+def scores(trial: Trial, effort: Effort, others: Sequence[Trial]) -> Record:
+    """Scores and sigma over the fault suite."""
     scale = effort.scale
-    subject = trial.subject(scale, [one.raw for one in others])
-    test = trial.footage("test", scale.episodes, trial.steps)
+    subject = trial.subject(scale, trial.members([one.run for one in others]))
+    return brief(judged(trial, subject, scale, trial.config(scale)))
+
+
+def pictures_and_cost(trial: Trial) -> Record:
+    """Sanity rows, and what watching adds to encoding."""
+    test = trial.footage("test", NOMINAL_EPISODES, trial.steps)
     return {
-        "env_id": trial.store.env_id,
-        "judge": brief(judged(trial, subject, scale, trial.config(scale))),
-        "regret": regret(trial, effort),
-        "battery": watched(trial, effort),
         "sanity": pictures(trial, test),
         "cost": {
             "encoder": watching_cost(trial.raw, trial.monitor, test),
             "calibrated belief": watching_cost(trial.total, trial.monitor, test),
         },
-        "baseline_ms": baseline_ms(subject, test.frames[:1]),
     }
 
 
@@ -173,15 +201,23 @@ def regret(trial: Trial, effort: Effort) -> list[Record]:
     ground = replace(trial.ground(scale), calibration=None)
     cache = trial.run / "judge" / "regret"
     found = judge(subject, ground, trial.make_cell, FAULTS, trial.config(scale, names), cache=cache)
-    means = found["summary"]["means"]["TEST"]
-    return [{"score": name, **means[name]} for name in ("monitor", "likelihood_regret")]
+    means, ms = found["summary"]["means"]["TEST"], subject.costs(ground.test)
+    return [{"score": name, **means[name], "ms": ms[name]} for name in ("monitor", "likelihood_regret")]
 
 
 def watched(trial: Trial, effort: Effort) -> Record:
     """The battery, over the faults of TEST."""
     config = replace(effort.battery, steps=min(effort.battery.steps, trial.steps))
     with progress("watching") as update:
-        return battery(trial.monitor, trial.make_env, tested(), trial.step_seconds, config, update)
+        return battery(
+            trial.monitor,
+            trial.make_env,
+            tested(),
+            trial.step_seconds,
+            config,
+            update,
+            trial.run / "judge" / "traces",
+        )
 
 
 def tested() -> dict[str, Fault]:
@@ -199,16 +235,8 @@ def pictures(trial: Trial, test: Footage) -> list[Record]:
     return sanity(trial.monitor, trial.total, shown)
 
 
-def baseline_ms(subject: Subject, frame: Frames) -> dict[str, float]:
-    """Median milliseconds of one frame by each baseline, its own pass of the model included."""
-    panels = [scorer for scorer in subject.scorers if isinstance(scorer, Panel)]
-    every = {name: detector for panel in panels for name, detector in panel.detectors.items()}
-    return {name: round(1000 * cost(detector, frame), 4) for name, detector in every.items()}
-
-
 def tables_of(one: Mapping[str, Any]) -> list[Any]:
     """The tables of a run."""
-    baselines = [{"baseline": name, "ms": ms} for name, ms in one["baseline_ms"].items()]
     return [
         *judge_tables(one["judge"]),
         *titled(one["regret"], "mean AUROC of likelihood regret and of our score, on few frames"),
@@ -221,7 +249,6 @@ def tables_of(one: Mapping[str, Any]) -> list[Any]:
             cost_rows(one["cost"]),
             "the monitor's update of one frame on one thread, ms, beside encoding alone",
         ),
-        *titled(baselines, "baselines, median of one frame, each with its own pass of the model"),
     ]
 
 

@@ -4,10 +4,10 @@ Seeds are of no split, so that nothing can have been fitted, calibrated or chose
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Protocol, Self
+from pathlib import Path
+from typing import Any, Self
 
 import gymnasium as gym
 import numpy as np
@@ -16,35 +16,21 @@ from numpy.typing import NDArray
 from robovae.config import check_least, to_plain
 from robovae.episodes.episode import MORE_TRAIN, SPLITS
 from robovae.evaluate.intervals import interval, mean
-from robovae.judge.alarms import Watched, alarm_table, rate
-from robovae.judge.cells import Cell, FaultFacts, Run, joined, plan, play
+from robovae.judge.alarms import alarm_table, rate
+from robovae.judge.cells import Cell, FaultFacts, Run, plan, play
 from robovae.judge.errors import JudgeError
-from robovae.judge.footage import Footage
 from robovae.judge.metrics import delay_statistics
-from robovae.monitor import Calibration, Monitor
+from robovae.judge.traces import Trace, Watches, watch_each
 
 FREE_SEEDS = range(SPLITS["fault"][1], MORE_TRAIN)
 """Seeds of no split."""
 FAULTED_FROM = 20_000
 """Where the seeds of faulted episodes begin, counted from the first nominal one."""
-TOGETHER = 20
-"""Episodes whose frames are in memory at a time."""
 
 MakeFaulty = Callable[[str | None, int, int], gym.Env[Any, Any]]
 """(fault, severity, onset) -> environment, its observation {"image", "state"}; (None, 0, 0) is nominal."""
 OnPart = Callable[[int, int, str], None]
 """Told of parts done, parts in all, and the name of the part."""
-
-
-class Watches(Protocol):
-    """What the battery needs of a `FrameMonitor`."""
-
-    @property
-    def calibration(self) -> Calibration:
-        """Its limits."""
-
-    def sequence_scores(self, footage: Footage) -> Mapping[str, NDArray[np.floating]]:
-        """Footage of N frames -> (N,) by name; at least the scores of the calibration."""
 
 
 @dataclass(frozen=True)
@@ -89,37 +75,6 @@ class BatteryConfig:
         return cls(nominal=500, faulted=8, severities=(1, 3, 5))
 
 
-@dataclass(frozen=True, eq=False)
-class Trace:
-    """What a monitor decided in one episode."""
-
-    alarm: int | None
-    """Step of the first alarm."""
-    distrusted: NDArray[np.bool_]
-    """(T,) frames that the gate shut out."""
-
-    def __len__(self) -> int:
-        return len(self.distrusted)
-
-    def watched(self, onset: int | None = None) -> Watched:
-        """With the onset of a fault; an episode that ended before it is a clean one."""
-        reached = onset if onset is not None and onset < len(self) else None
-        return Watched(len(self), reached, self.alarm)
-
-
-def watch(monitor: Watches, footage: Footage) -> list[Trace]:
-    """What the monitor decides in each episode; all frames are encoded together, which is faster."""
-    scores = monitor.sequence_scores(footage)
-    watcher, ends = Monitor(monitor.calibration), np.cumsum(footage.lengths)
-    traces = []
-    for first, end in zip(ends - footage.lengths, ends, strict=True):
-        own = {name: scores[name][first:end] for name in monitor.calibration.evidence.scores}
-        verdicts = watcher.watch(own)
-        alarm = next((step for step, verdict in enumerate(verdicts) if verdict.alarm), None)
-        traces.append(Trace(alarm, np.array([not verdict.trusted for verdict in verdicts])))
-    return traces
-
-
 def battery(
     monitor: Watches,
     make_env: MakeFaulty,
@@ -127,6 +82,7 @@ def battery(
     step_seconds: float,
     config: BatteryConfig | None = None,
     on_part: OnPart | None = None,
+    cache: Path | None = None,
 ) -> dict[str, Any]:
     """Watch nominal and faulted episodes.
 
@@ -137,6 +93,7 @@ def battery(
         step_seconds: seconds of a control step.
         config: how much.
         on_part: told of each policy and cell.
+        cache: directory of one small JSON a policy and cell, see `watch_each`.
 
     Returns:
         JSON-able. "alpha" and "alpha_gate", the promised rates, and "longest", the frames of an episode they
@@ -155,13 +112,13 @@ def battery(
     nominal = {}
     for done, policy in enumerate(config.policies):
         tell(done, len(parts), policy)
-        nominal[policy] = _nominal_traces(monitor, make_env, policy, config)
+        nominal[policy] = _nominal_traces(monitor, make_env, policy, config, cache)
     clean = nominal[config.policies[0]]
     onsets = _onsets(clean, config)
     rows = []
     for done, cell in enumerate(cells, len(config.policies)):
         tell(done, len(parts), str(cell))
-        traces = _faulted_traces(monitor, make_env, cell, onsets, config)
+        traces = _faulted_traces(monitor, make_env, cell, onsets, config, cache)
         rows.append(_row(cell, traces, onsets, clean[: config.faulted], step_seconds))
     calibration = monitor.calibration
     return {
@@ -176,36 +133,36 @@ def battery(
 
 
 def _nominal_traces(
-    monitor: Watches, make_env: MakeFaulty, policy: str, config: BatteryConfig
+    monitor: Watches, make_env: MakeFaulty, policy: str, config: BatteryConfig, cache: Path | None
 ) -> list[Trace]:
     env = make_env(None, 0, 0)
     try:
         seeds = range(config.first_seed, config.first_seed + config.nominal)
-        return _watch_each(monitor, play(env, seeds, config.steps, policy))
+        told = [policy, seeds.start, seeds.stop, config.steps]
+        return watch_each(monitor, play(env, seeds, config.steps, policy), told, cache)
     finally:
         env.close()
 
 
 def _faulted_traces(
-    monitor: Watches, make_env: MakeFaulty, cell: Cell, onsets: Sequence[int], config: BatteryConfig
+    monitor: Watches,
+    make_env: MakeFaulty,
+    cell: Cell,
+    onsets: Sequence[int],
+    config: BatteryConfig,
+    cache: Path | None,
 ) -> list[Trace]:
+    begin, policy = config.first_seed + FAULTED_FROM, config.policies[0]
+
     def runs() -> Iterator[Run]:
         for number, onset in enumerate(onsets):
             env = make_env(cell.fault, cell.severity, onset)
             try:
-                seed = config.first_seed + FAULTED_FROM + number
-                yield from play(env, (seed,), config.steps, config.policies[0])
+                yield from play(env, (begin + number,), config.steps, policy)
             finally:
                 env.close()
 
-    return _watch_each(monitor, runs())
-
-
-def _watch_each(monitor: Watches, runs: Iterable[Run]) -> list[Trace]:
-    left, traces = iter(runs), []
-    while some := list(islice(left, TOGETHER)):
-        traces += watch(monitor, joined(some))
-    return traces
+    return watch_each(monitor, runs(), [str(cell), policy, begin, list(onsets), config.steps], cache)
 
 
 def _onsets(clean: Sequence[Trace], config: BatteryConfig) -> list[int]:

@@ -1,12 +1,10 @@
 """Baselines on one pass of the model: beliefs and reconstructions of single frames."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from robovae.belief import Belief
 from robovae.frames import batched
-from robovae.judge.detector import Detector, Sees
+from robovae.judge.detector import Detector, Sees, evenly
 from robovae.judge.errors import JudgeError
 from robovae.judge.footage import Doubles, Frames
 
@@ -103,8 +101,7 @@ class KnnMu(_OnSees):
         """
         if len(frames) < self.k:
             raise JudgeError(f"knn_mu: expected at least {self.k} training frames, received {len(frames)}")
-        chosen = np.unique(np.linspace(0, len(frames) - 1, min(KNN_FRAMES, len(frames))).astype(int))
-        self._known = self.mu(frames[chosen])
+        self._known = self.mu(frames)[evenly(len(frames), KNN_FRAMES)]
         self._size = np.square(self._known).sum(axis=1)
 
     def score(self, frames: Frames) -> Doubles:
@@ -117,35 +114,6 @@ class KnnMu(_OnSees):
         squares = np.square(mu).sum(axis=1)[:, None] + self._size - 2.0 * mu @ self._known.T
         nearest: Doubles = np.sqrt(np.partition(squares, self.k - 1, axis=1)[:, self.k - 1].clip(0.0))
         return nearest
-
-
-class Ensemble(Detector):
-    """How much several models disagree on the frame: variance of their reconstructions, mean over pixels.
-
-    Reconstructions are compared and not latents, because latents of separately trained VAEs do not align.
-
-    Args:
-        members: at least two.
-
-    Raises:
-        JudgeError: there are fewer.
-    """
-
-    name = "ensemble"
-
-    def __init__(self, members: Sequence[Sees]) -> None:
-        if len(members) < 2:
-            raise JudgeError(f"ensemble: expected at least 2 models, received {len(members)}; train more")
-        self.members = members
-
-    def score(self, frames: Frames) -> Doubles:
-        """Frames (B, H, W, 3) -> (B,)."""
-        return np.concatenate([self._disagreement(some) for some in batched(frames)])
-
-    def _disagreement(self, frames: Frames) -> Doubles:
-        kept = np.stack([member.reconstruct(frames) for member in self.members]) / np.float32(255.0)
-        variance: Doubles = kept.var(axis=0).mean(axis=(1, 2, 3), dtype=np.float64)
-        return variance
 
 
 def _mse(frames: Frames, kept: Frames) -> Doubles:

@@ -7,7 +7,7 @@ from robovae.belief import Perceiver
 from robovae.elbo import log_likelihood
 from robovae.frames import batched, to_tensor
 from robovae.gaussian import Gaussian, kl
-from robovae.judge.detector import Detector
+from robovae.judge.detector import Detector, Once
 from robovae.judge.errors import JudgeError
 from robovae.judge.footage import Doubles, Frames
 from robovae.vae import VAE
@@ -18,6 +18,7 @@ class _OnBound(Detector):
 
     def __init__(self, perceiver: Perceiver, seed: int = 0) -> None:
         self.perceiver, self.seed = perceiver, seed
+        self._said = Once(self._score)  # an ensemble asks what the table asked
 
     @property
     def vae(self) -> VAE:
@@ -30,6 +31,9 @@ class _OnBound(Detector):
 
     def score(self, frames: Frames) -> Doubles:
         """Frames (B, H, W, 3) -> (B,)."""
+        return self._said(frames)
+
+    def _score(self, frames: Frames) -> Doubles:
         parts = [self.nats(to_tensor(some, self.perceiver.device)) for some in batched(frames)]
         scores: Doubles = torch.cat(parts).double().cpu().numpy()
         return scores

@@ -7,7 +7,7 @@ sees frames in their order. Every score is higher = stranger.
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from robovae.judge.errors import JudgeError
 from robovae.judge.footage import Doubles, Footage, Frames
 
 Scores = dict[str, Doubles]
+Out = TypeVar("Out")
 
 
 class Sees(Protocol):
@@ -63,13 +64,15 @@ class Panel:
 
     Args:
         detectors: of different names.
+        skipped: names of those that cannot be had here, and why.
 
     Raises:
         JudgeError: two share a name.
     """
 
-    def __init__(self, detectors: Sequence[Detector]) -> None:
+    def __init__(self, detectors: Sequence[Detector], skipped: Mapping[str, str] | None = None) -> None:
         self.detectors = {detector.name: detector for detector in detectors}
+        self.skipped = dict(skipped or {})
         if len(self.detectors) != len(detectors):
             names = [detector.name for detector in detectors]
             raise JudgeError(f"expected detectors of different names, received {', '.join(names)}")
@@ -95,25 +98,38 @@ class Functions:
         return {name: function(frames) for name, function in self.functions.items()}
 
 
+class Once(Generic[Out]):
+    """A function of frames that computes once what is asked of the very same array."""
+
+    def __init__(self, function: Callable[[Frames], Out]) -> None:
+        self._function = function
+        self._last: tuple[Frames, Out] | None = None
+
+    def __call__(self, frames: Frames) -> Out:
+        """The function's result."""
+        if self._last is None or self._last[0] is not frames:
+            self._last = frames, self._function(frames)
+        return self._last[1]
+
+
 class Remembering:
     """A perceiver that computes once what several detectors ask of the very same array."""
 
     def __init__(self, sees: Sees) -> None:
-        self.sees = sees
-        self._belief: tuple[Frames, Belief] | None = None
-        self._kept: tuple[Frames, Frames] | None = None
+        self._belief, self._kept = Once(sees), Once(sees.reconstruct)
 
     def __call__(self, frames: Frames) -> Belief:
         """Beliefs of frames."""
-        if self._belief is None or self._belief[0] is not frames:
-            self._belief = frames, self.sees(frames)
-        return self._belief[1]
+        return self._belief(frames)
 
     def reconstruct(self, frames: Frames) -> Frames:
         """What the model keeps of frames."""
-        if self._kept is None or self._kept[0] is not frames:
-            self._kept = frames, self.sees.reconstruct(frames)
-        return self._kept[1]
+        return self._kept(frames)
+
+
+def evenly(count: int, at_most: int) -> NDArray[np.int64]:
+    """Evenly spread numbers from 0 to count - 1, at most so many."""
+    return np.unique(np.linspace(0, count - 1, min(at_most, count)).astype(np.int64))
 
 
 def score_footage(scorers: Sequence[Scorer | SequenceScorer], footage: Footage) -> Scores:
@@ -143,18 +159,23 @@ def cost(detector: Detector, frame: Frames, repeats: int = 30) -> float:
         frame: (1, H, W, 3); a copy is handed in each time, so that nothing is remembered.
         repeats: timed runs.
     """
+    return median_seconds(detector.score, frame, repeats)
+
+
+def median_seconds(call: Callable[[Frames], object], frame: Frames, repeats: int = 30) -> float:
+    """Median seconds of a call with a fresh copy of a frame (1, H, W, 3) on one thread, after a warm-up."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        detector.score(frame.copy())
-        return statistics.median(_timed(detector, frame.copy()) for _ in range(repeats))
+        call(frame.copy())
+        return statistics.median(_timed(call, frame.copy()) for _ in range(repeats))
     finally:
         torch.set_num_threads(threads)
 
 
-def _timed(detector: Detector, frame: Frames) -> float:
+def _timed(call: Callable[[Frames], object], frame: Frames) -> float:
     begin = time.perf_counter()
-    detector.score(frame)
+    call(frame)
     return time.perf_counter() - begin
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robovae.frames import batched
-from robovae.judge.detector import Detector
+from robovae.judge.detector import Detector, evenly
 from robovae.judge.footage import Doubles, Frames
 
 PCA_FRAMES = 4000
@@ -82,7 +82,7 @@ class PcaReconstruction(Detector):
 
     def fit(self, frames: Frames) -> None:
         """Components of at most 4000 training frames, evenly spread."""
-        chosen = np.unique(np.linspace(0, len(frames) - 1, min(PCA_FRAMES, len(frames))).astype(int))
+        chosen = evenly(len(frames), PCA_FRAMES)
         rows = frames[chosen].reshape(len(chosen), -1) / np.float32(255.0)
         self._mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
         rows -= self._mean

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from robovae.belief import Belief
-from robovae.judge.battery import Watches, watch
 from robovae.judge.footage import Footage, Frames
 from robovae.judge.metrics import Doubles
+from robovae.judge.traces import Watches, watch
 
 SILENT = 1.0
 """Nats below which a picture says nothing."""
