@@ -64,7 +64,12 @@ def test_commands_exist() -> None:
 
 @pytest.mark.gl
 def test_the_python_in_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gymnasium.spaces import Box
+
+    from robovae.filter import save_dynamics
     from robovae.monitor import MonitorConfig, calibrate, fingerprint_of
+    from robovae.policy.network import Actor
+    from robovae.policy.saving import fingerprints, policy_dir, save_policy
     from robovae.run.directory import RunFacts, build_model, save_model
     from robovae.uncertainty import SCORES, TEMPORAL, Uncertainty
     from robovae.uncertainty.model import save_uncertainty
@@ -79,6 +84,12 @@ def test_the_python_in_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     model = build_model(ModelConfig(), facts)
     save_model(run, model)
     save_uncertainty(run, Uncertainty(model.vae))
+    save_dynamics(run, model.dynamics)
+    width = model.vae.config.latent_dim + model.vae.config.dynamics_hidden
+    layer = (np.zeros((2, width), np.float32), np.zeros(2, np.float32))
+    actor = Actor((layer,), "relu", "squashed", Box(-1.0, 1.0, (2,), np.float32))
+    record = {"observation": "belief", "features": "filtered", "stack": 1, **fingerprints(run, "filtered")}
+    save_policy(policy_dir(run, ""), actor, record)
     rng = np.random.default_rng(0)
     episodes = [{name: rng.normal(size=20) for name in (*SCORES, *TEMPORAL)} for _ in range(40)]
     rates = MonitorConfig(alpha=0.1, alpha_gate=0.1, tail=0.1)
@@ -95,6 +106,7 @@ def test_the_python_in_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     promised = re.search(r"print\(belief\)\s+# (Belief\(.*\))", README)
     assert promised
     assert promised[1] == repr(belief)
-    assert mu.shape == (ModelConfig().latent_dim,)  # type: ignore[attr-defined]
+    assert mu.shape == (2 * ModelConfig().latent_dim,)  # type: ignore[attr-defined]
     assert space["verdict"].score is not None  # type: ignore[attr-defined]
+    assert space["action"].shape == (2,)  # type: ignore[attr-defined]
     space["env"].close()  # type: ignore[attr-defined]

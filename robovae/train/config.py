@@ -50,9 +50,9 @@ class TrainConfig:
     """Nats a latent dimension (and cell) that cost nothing."""
     kl_warmup: float = 0.2
     """Share of each phase over which the weight of its KL rises from 0."""
-    foresight: float = 10.0
+    foresight: float = 0.3
     """Weight of the global phase's demand that the next mean can be told from those before; 0 is the bound
-    alone. More makes latents easier to predict and, past 10 or so, drops what a frame shows dimly."""
+    alone. More makes latents easier to predict, but drops what a single frame shows dimly."""
     alone: float = 0.0
     """Share of the frames in a window whose prior is N(0, I), as if the sequence began there."""
     patience: int = 6
