@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -17,9 +17,13 @@ from torch import Tensor
 
 from robovae.errors import RobovaeError
 from robovae.frames import BATCH, FrameError, check_frames, to_frames, to_tensor
+from robovae.gaussian import Gaussian
 from robovae.run.directory import RunModel, load_model
 from robovae.uncertainty.model import FILE, Uncertainty, load_uncertainty
 from robovae.vae import VAE
+
+if TYPE_CHECKING:
+    from robovae.export.graph import Graph
 
 Frames = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -93,31 +97,51 @@ class Perceiver:
         device: where it computes, as torch names it.
         uncertainty: the model's calibration: with it sigma is the total width, and a frame that says
             nothing gives mu 0 and sigma 1; without it, sigma is what the encoder emits.
+        graph: the same, exported: gives the beliefs in the place of both.
     """
 
-    def __init__(self, model: RunModel, device: str = "cpu", uncertainty: Uncertainty | None = None) -> None:
+    def __init__(
+        self,
+        model: RunModel,
+        device: str = "cpu",
+        uncertainty: Uncertainty | None = None,
+        graph: "Graph | None" = None,
+    ) -> None:
         self.model = model
         self.device = torch.device(device)
         self._vae = model.vae.to(self.device).eval()
         self._uncertainty = None if uncertainty is None else uncertainty.to(self.device).eval()
+        self._graph = graph
 
     @classmethod
-    def load(cls, run: str | PathLike[str], device: str = "cpu", *, calibrated: bool | None = None) -> Self:
+    def load(
+        cls,
+        run: str | PathLike[str],
+        device: str = "cpu",
+        *,
+        calibrated: bool | None = None,
+        engine: str = "torch",
+    ) -> Self:
         """Read a run directory.
 
         Args:
             run: the directory.
             device: where to compute, as torch names it.
             calibrated: True demands a calibration, False leaves it aside; None takes it where there is one.
+            engine: who computes beliefs, "torch" or "onnx": the graph of `robovae export`, on the cpu.
 
         Raises:
             RunError: it has no model, or one that cannot be read.
             NotCalibratedError: it has no calibration though one is demanded, or one of other weights.
+            ExportError: there is no such engine, or nothing was exported for it.
         """
+        from robovae.export.graph import graph_of  # it stands on `robovae.uncertainty`
+
         path = Path(run)
         model = load_model(path)
         wanted = (path / FILE).is_file() if calibrated is None else calibrated
-        return cls(model, device, load_uncertainty(path, model.vae) if wanted else None)
+        uncertainty = load_uncertainty(path, model.vae) if wanted else None
+        return cls(model, device, uncertainty, graph_of(path, engine))
 
     def __repr__(self) -> str:
         return f"Perceiver({self.env_id}, frames {self.frame_shape} -> {self.latent_dim} latents)"
@@ -156,7 +180,7 @@ class Perceiver:
         Raises:
             FrameError: frames of another shape or dtype than it was trained on.
         """
-        encode = partial(_encode, uncertainty=self._uncertainty)
+        encode = partial(_encode, uncertainty=self._uncertainty, graph=self._graph)
         parts = self._by_batch(encode, check_frames(frames, self.frame_shape))
         local_mu, local_sigma, mu, sigma = parts
         return Belief(mu, sigma, Belief(local_mu, local_sigma))
@@ -235,14 +259,18 @@ class Perceiver:
 
 
 def _encode(
-    model: VAE, frames: Frames, device: torch.device, uncertainty: Uncertainty | None
+    model: VAE, frames: Frames, device: torch.device, uncertainty: Uncertainty | None, graph: "Graph | None"
 ) -> tuple[Floats, ...]:
-    images = to_tensor(frames, device)
-    if uncertainty is None:
-        local, belief = model(images)
+    if graph is not None:
+        seen = graph(frames)
+    elif uncertainty is not None:
+        seen = uncertainty(model, to_tensor(frames, device))
     else:
-        seen = uncertainty(model, images)
-        local, belief = seen.look.local, seen.total
+        return _both(*model(to_tensor(frames, device)))
+    return _both(seen.look.local, seen.look.lone if uncertainty is None else seen.total)
+
+
+def _both(local: Gaussian, belief: Gaussian) -> tuple[Floats, ...]:
     return tuple(_array(part) for part in (local.mu, local.sigma, belief.mu, belief.sigma))
 
 

@@ -27,8 +27,8 @@ from robovae.monitor import Verdict
 from robovae.run.directory import RunFacts, build_model, save_model
 from robovae.tracker import Tracker
 from robovae.uncertainty import SCORES, CalibrateConfig, FrameMonitor, NotCalibratedError, calibrate_run
-from robovae.uncertainty.following import Follower
 from robovae.uncertainty.model import Insight
+from robovae.uncertainty.watch import TorchWatch
 from robovae.vae import ModelConfig
 from tests.test_train import toy_episode
 from tests.toy_beliefs import make_filter
@@ -650,8 +650,7 @@ def monitor_of_a_jump(run: Path) -> FrameMonitor:
         total = Gaussian(torch.full((1, LATENTS), next(places)), torch.full((1, LATENTS), -3.0))
         return Insight(seen.look, total, torch.tensor([[centre[name] for name in SCORES]]))
 
-    monitor.scorer.insight = insight
-    monitor._follower = Follower(Straight(LATENTS, 1e-3))
+    monitor._watch = TorchWatch(insight, Straight(LATENTS, 1e-3))
     return monitor
 
 

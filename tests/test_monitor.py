@@ -1,6 +1,7 @@
 """The monitor's promises: simulated error rates within binomial intervals, and checks that can fail."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -23,7 +24,7 @@ from robovae.monitor import (
     threshold,
 )
 from robovae.monitor.conformal import FrameTail
-from robovae.monitor.evidence import CAP, Evidence, fading_mean
+from robovae.monitor.evidence import CAP, LEAST_EXCESS, Evidence, fading_mean
 from robovae.monitor.levels import EXPONENTS, Drift, Gate, stake
 from robovae.monitor.verdict import place_of, strangest_dims, strangest_region
 
@@ -176,7 +177,7 @@ def nominals(count: int, seed: int) -> list[dict[str, np.ndarray]]:
     return [nominal(rng) for _ in range(count)]
 
 
-FITTING, HELD_OUT = nominals(60, 10), nominals(120, 11)
+FITTING, HELD_OUT = nominals(200, 10), nominals(120, 11)
 CALIBRATION = calibrate(FITTING, HELD_OUT, fingerprint="abc")
 USUAL = {"level": 0.0, "noise": 0.0, "wander": 0.0}
 
@@ -200,8 +201,51 @@ def test_the_mean_of_a_constant_level_approaches_it_geometrically():
 def test_units_of_a_score_do_not_matter(scale, shift):
     other = [{name: scale * values + shift for name, values in one.items()} for one in FITTING]
     one, two = Evidence.fit(FITTING, 0.05, 8.0), Evidence.fit(other, 0.05, 8.0)
-    np.testing.assert_allclose(two.unit, one.unit, rtol=1e-6)
+    np.testing.assert_allclose(two.ceiling, one.ceiling, rtol=1e-6)
+    np.testing.assert_allclose(two.excess, one.excess, rtol=1e-5)
     np.testing.assert_allclose(two.levels(scale * np.ones(3) + shift), one.levels(np.ones(3)), rtol=1e-6)
+
+
+def test_a_strength_grows_by_1_for_every_mean_excess_over_what_few_maxima_exceed():
+    """Of exponential maxima the mean excess is the mean, over any limit."""
+    rng = np.random.default_rng(20)
+    draws = rng.exponential([1.0, 5.0], (20_000, 2))
+    evidence = Evidence.fit([{"a": [a], "b": [b]} for a, b in draws], 0.1, 1e9)
+    for shares in (3.0, 4.0, 6.0):
+        levels = evidence.levels(shares * np.array([1.0, 5.0]))
+        strengths = evidence.strengths(levels, np.zeros(2))[:2]
+        np.testing.assert_allclose(strengths, 1 + shares - np.log(10), rtol=0.05)
+
+
+def test_a_score_that_never_passes_its_limit_is_not_infinitely_sure():
+    flat_topped = [{"flat": np.minimum(one["noise"], 1.0)} for one in FITTING]
+    evidence = Evidence.fit(flat_topped, 0.1, 8.0)
+    assert evidence.excess[0] == pytest.approx(LEAST_EXCESS)
+
+
+def with_a_heavy_tail(count: int, seed: int) -> list[dict[str, np.ndarray]]:
+    """Beside a tame score one that goes far astray in an episode out of some ten."""
+    rng = np.random.default_rng(seed)
+    tame, astray = rng.normal(size=(count, 20)), 2.0 * rng.pareto(1.5, size=(count, 1))
+    return [{"tame": one, "wild": rng.normal(size=20) + far} for one, far in zip(tame, astray, strict=True)]
+
+
+def alarms_on_tame(calibration: Calibration) -> float:
+    monitor = Monitor(calibration)
+    shifted = [{**one, "tame": one["tame"] + 4.0} for one in with_a_heavy_tail(50, 23)]
+    return float(np.mean([monitor.watch(one)[-1].alarm for one in shifted]))
+
+
+def test_the_tail_of_one_score_does_not_blunt_another():
+    fitting, held_out = with_a_heavy_tail(100, 21), with_a_heavy_tail(120, 22)
+    calibration = calibrate(fitting, held_out)
+    assert alarms_on_tame(calibration) > 0.9
+    data = calibration.to_dict()  # negative control: the same without tails
+    levels = [calibration.evidence.levels(np.stack([one["tame"], one["wild"]], -1)) for one in held_out]
+    data["evidence"]["excess"] = data["evidence"]["ceiling"]
+    plain = Calibration.from_dict(data)
+    strengths = [plain.evidence.strengths(one, plain.evidence.means(one)).max() for one in levels]
+    assert alarms_on_tame(replace(plain, maxima=tuple(strengths))) < 0.3
 
 
 def test_a_constant_score_is_refused_by_name():
@@ -212,7 +256,7 @@ def test_a_constant_score_is_refused_by_name():
 
 def test_too_few_episodes_are_refused():
     with pytest.raises(CalibrationError, match=r"at least 19 fitting episodes for tail 0.05, received 18"):
-        calibrate(FITTING[:18], HELD_OUT)
+        calibrate(FITTING[:18], HELD_OUT, MonitorConfig(tail=0.05))
     with pytest.raises(
         CalibrationError, match=r"at least 99 calibration episodes for alpha 0.01, received 98"
     ):
@@ -229,7 +273,7 @@ def test_calibration_milder_than_fitting_is_refused():
 # alarm
 
 
-CONFIG = MonitorConfig(alpha=0.1, alpha_gate=0.1)
+CONFIG = MonitorConfig(alpha=0.1, alpha_gate=0.1, tail=0.05)
 
 
 def pipeline_hits() -> tuple[np.ndarray, np.ndarray]:
@@ -496,7 +540,7 @@ def test_a_monitor_of_other_weights_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ({"format": 99}, "expected format 1, received 99; run `robovae calibrate`"),
+        ({"format": 99}, "expected format 2, received 99; run `robovae calibrate`"),
         ({"maxima": [1.0] * 98}, "at least 99 calibration episodes"),
         ({"longst": 3}, "unknown key 'longst'; did you mean 'longest'"),
         ({"config": {"alpha": 2.0}}, "alpha: expected a rate between 0 and 1, received 2.0"),
@@ -508,9 +552,19 @@ def test_a_file_that_was_edited_wrongly_is_refused(edit, message):
         Calibration.from_dict({**CALIBRATION.to_dict(), **edit})
 
 
+def test_a_file_of_format_1_keeps_its_evidence():
+    data = {**CALIBRATION.to_dict(), "format": 1}
+    evidence = {name: data["evidence"][name] for name in ("scores", "centre", "limit", "memory")}
+    old = Calibration.from_dict({**data, "evidence": {**evidence, "unit": [0.5, 0.25, 2.0]}})
+    strengths = old.evidence.strengths(np.array([1.5, 2.0, -1.0]), np.array([0.5, 0.5, 1.0]))
+    np.testing.assert_allclose(strengths, [1.5, 2.0, -1.0, 1.0, 2.0, 0.5])
+    with pytest.raises(MonitorError, match="expected format 2, received 1"):
+        Calibration.from_dict({**data, "evidence": evidence})
+
+
 def test_a_missing_number_of_a_score_is_refused():
     data = CALIBRATION.to_dict()
-    data["evidence"]["unit"] = data["evidence"]["unit"][:2]
+    data["evidence"]["excess"] = data["evidence"]["excess"][:5]
     with pytest.raises(ConfigError, match="for each of 3 scores"):
         Calibration.from_dict(data)
 

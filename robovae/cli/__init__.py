@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "policy": ("policy:Policy", "train a policy on the beliefs of a run"),
     "dream": ("dream:DreamOn", "dream on from a real beginning: filmstrip, video, error by step"),
     "faults": ("faults:Faults", "the ways in which a camera fails, and their severities"),
+    "export": ("export:Export", "a calibrated run as one ONNX graph, checked against torch"),
     "report": ("report:Report", "draw the report of a run: one self-contained page"),
     "data info": ("data:Info", "what a dataset holds"),
     "data verify": ("data:Verify", "check every byte of a dataset"),

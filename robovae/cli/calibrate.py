@@ -16,7 +16,8 @@ class Calibrate:
 
     Learns from corruptions of its own how far a frame can be trusted, so that sigma is the total width of the
     belief; fits the scores of strangeness; and sets thresholds on the calibrate split (seeds 10000-), which
-    must hold enough episodes for the rates: 99 for one false alarm in 100. Minutes.
+    must hold enough episodes for the rates: 99 for one false alarm in 100; up to 100 more of them sharpen the
+    alarm. Minutes.
 
     Examples:
       robovae collect Reacher-v5 --split calibrate --episodes 200 --out data/reacher

@@ -1,5 +1,6 @@
 """BeliefFilter: beliefs of frames in, beliefs of the sequences so far out. Numpy in, numpy out."""
 
+import math
 from os import PathLike
 from pathlib import Path
 from typing import Self
@@ -11,13 +12,17 @@ from numpy.typing import ArrayLike, NDArray
 from robovae.belief import Belief, BeliefError
 from robovae.dynamics import TemporalPrior
 from robovae.filter.model import load_dynamics
-from robovae.gaussian import Gaussian
+from robovae.gaussian import LOG_SIGMA_RANGE, Gaussian
 from robovae.run.directory import load_model
 from robovae.tracker import Tracker
 
 Floats = NDArray[np.float32]
 _WIDEST = 1.0 - 1e-6
 """A sigma of 1 or more says nothing; this is nothing to float32, and keeps every precision positive."""
+_SHARPEST = math.exp(LOG_SIGMA_RANGE[0])
+"""What no model emits less than; much less, and precisions overflow."""
+_LOUDEST = 1e6
+"""Means and actions beyond are none, and overflow before long."""
 
 
 class BeliefFilter:
@@ -118,8 +123,8 @@ class BeliefFilter:
             )
         if not (np.isfinite(belief.mu).all() and np.isfinite(belief.sigma).all()):
             raise BeliefError("belief: expected finite numbers, received NaN or infinity; pass silence()")
-        sigma = np.minimum(belief.sigma, _WIDEST)
-        return Gaussian(torch.from_numpy(belief.mu), torch.from_numpy(np.log(sigma)))
+        mu, sigma = belief.mu.clip(-_LOUDEST, _LOUDEST), belief.sigma.clip(_SHARPEST, _WIDEST)
+        return Gaussian(torch.from_numpy(mu), torch.from_numpy(np.log(sigma)))
 
     def _taken(self, action: ArrayLike, count: int) -> torch.Tensor:
         taken = np.asarray(action, np.float32).reshape(count, -1)
@@ -128,7 +133,7 @@ class BeliefFilter:
                 f"action: expected finite numbers ({count}, {self.action_dim}), received {taken.shape}"
                 f"{'' if np.isfinite(taken).all() else ' with NaN or infinity'}; pass what the robot did"
             )
-        return torch.from_numpy(taken)
+        return torch.from_numpy(taken.clip(-_LOUDEST, _LOUDEST))
 
 
 def _belief(gaussian: Gaussian) -> Belief:

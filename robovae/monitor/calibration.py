@@ -18,7 +18,7 @@ from robovae.monitor.conformal import (
 from robovae.monitor.evidence import Evidence, Scores, stack
 from robovae.records import file_digest, read_json, write_json
 
-FORMAT = 1
+FORMAT = 2
 """Version of monitor.json."""
 
 
@@ -36,8 +36,9 @@ class MonitorConfig:
     """Share of nominal frames that cost trust, at most on average; each costs a few more until it returns."""
     alpha_drift: float = 0.01
     """Chance of a false drift over the whole life of a monitor, at most."""
-    tail: float = 0.05
-    """Share of fitting episodes in which a score passes level 1: sets the scales, no guarantee."""
+    tail: float = 0.1
+    """Share of fitting episodes in which a score passes level 1, and from which the tails of the evidence are
+    told: sets the scales, no guarantee."""
     memory: float = 8.0
     """Frames that the fading means of the alarm reach back."""
     release: float = 0.9
@@ -111,6 +112,7 @@ class Calibration:
             MonitorError: it is of another format.
             ConfigError: a key is unknown or missing, or a value is of another type.
         """
+        data = _upgraded(data)
         if data.get("format") != FORMAT:
             raise MonitorError(
                 f"{where}: expected format {FORMAT}, received {data.get('format')}; run `robovae calibrate`"
@@ -170,8 +172,18 @@ def calibrate(
     evidence = Evidence.fit(fitting, config.tail, config.memory)
     levels = [evidence.levels(stack(scores, evidence.scores)) for scores in calibration]
     maxima = tuple(float(evidence.strengths(one, evidence.means(one)).max()) for one in levels)
-    tail = FrameTail.fit([one.max(axis=1) for one in levels])
+    tail = FrameTail.fit([evidence.alone(one).max(axis=1) for one in levels])
     return Calibration(config, fingerprint, evidence, maxima, tail, max(map(len, levels)))
+
+
+def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
+    """Format 1 had evidence proportional to levels and means, in units of what is now the ceiling."""
+    evidence = data.get("evidence")
+    if data.get("format") != 1 or not isinstance(evidence, dict) or "unit" not in evidence:
+        return data
+    kept = {key: value for key, value in evidence.items() if key != "unit"}
+    ceiling = [1.0] * len(evidence["unit"]) + [*evidence["unit"]]
+    return {**data, "format": FORMAT, "evidence": {**kept, "ceiling": ceiling, "excess": ceiling}}
 
 
 def fingerprint_of(weights: Path) -> str:

@@ -4,17 +4,24 @@ Every score is standardised on *fitting* episodes: its level is 0 at the median 
 limit that a few of their running maxima exceed. Limits from maxima, and not from frames, give a score that is
 noisy within episodes and one that differs between them the same share of the false alarms.
 
-Beside its level, each score has a fading mean of levels (exponentially weighted, Roberts 1959), on a scale
-found in the same way: it sees what lasts but is too weak for a single frame. A CUSUM would not do: a score
-that is constant within a nominal episode, as many are, adds up to any size, and the threshold with it.
+Beside its level, each score has a fading mean of levels (exponentially weighted, Roberts 1959): it sees what
+lasts but is too weak for a single frame. A CUSUM would not do: a score that is constant within a nominal
+episode, as many are, adds up to any size, and the threshold with it.
+
+Levels and means become strengths of evidence in units of their own tails: 1 at the limit of their maxima,
+proportional below it, and 1 more for every mean excess over it (peaks over a threshold with an exponential
+tail, Davison & Smith 1990). So a strength of 1 + s is as rare in every column: exp(-s) of those above 1. On a
+scale without tails, the one column in which nominal episodes go far astray sets the threshold of all.
 
 All this is fixed before the first calibration episode is seen, hence the conformal guarantee holds for the
 maximum over levels and means, whatever they are: a poor combination costs power, never validity. It would be
-lost if fitting and calibration shared episodes. A score with a heavy tail costs power: hand in its logarithm.
+lost if fitting and calibration shared episodes.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from math import isfinite, nan
 from typing import Self
 
 import numpy as np
@@ -27,6 +34,8 @@ Scores = Mapping[str, ArrayLike]
 
 CAP = 2.0
 """Levels are cut here, both ways, before they enter a mean: it is for what lasts, a spike has its level."""
+LEAST_EXCESS = 0.03
+"""Mean excess at least, as a share of the limit: a score that has never passed it is not infinitely sure."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +54,18 @@ class Evidence:
     """(K,), the score at level 1."""
     memory: float
     """Frames that a mean reaches back."""
-    unit: tuple[float, ...]
-    """(K,), the fading mean of levels that counts as 1."""
+    ceiling: tuple[float, ...]
+    """(2 K,), the level, then the fading mean of levels, that has the strength 1."""
+    excess: tuple[float, ...]
+    """(2 K,), by how much more each has the strength 2, > 0."""
 
     def __post_init__(self) -> None:
-        lengths = {len(values) for values in (self.scores, self.centre, self.limit, self.unit)}
-        if len(lengths) != 1:
+        single = {len(values) for values in (self.scores, self.centre, self.limit)}
+        double = {len(values) for values in (self.ceiling, self.excess)}
+        if single != {len(self.scores)} or double != {2 * len(self.scores)}:
             raise MonitorError(
-                f"expected centre, limit and unit for each of {len(self.scores)} scores, received others"
+                f"expected centre and limit for each of {len(self.scores)} scores, ceiling and excess for "
+                "its level and its mean, received others"
             )
 
     @classmethod
@@ -61,7 +74,7 @@ class Evidence:
 
         Args:
             episodes: name -> (T,) each, one set of names.
-            tail: share of episodes whose running maximum is above 1, for each level and each mean.
+            tail: share of episodes whose running maximum is above 1, for each level and each strength.
             memory: frames that a mean reaches back, >= 1.
 
         Raises:
@@ -79,14 +92,15 @@ class Evidence:
         limit = np.quantile([one.max(axis=0) for one in series], 1 - tail, axis=0)
         _check_spread(names, centre, limit)
         levels = [(one - centre) / (limit - centre) for one in series]
-        peaks = [fading_mean(one, memory).max(axis=0) for one in levels]
-        unit = np.maximum(np.quantile(peaks, 1 - tail, axis=0), 1 / memory)
-        return cls(names, _plain(centre), _plain(limit), memory, _plain(unit))
+        peaks = np.stack([_both(one, fading_mean(one, memory)).max(axis=0) for one in levels])
+        ceiling = np.maximum(np.quantile(peaks, 1 - tail, axis=0), 1 / memory)
+        excess = np.maximum(_mean_excess(peaks, ceiling), LEAST_EXCESS * ceiling)
+        return cls(names, _plain(centre), _plain(limit), memory, _plain(ceiling), _plain(excess))
 
     def levels(self, scores: Doubles) -> Doubles:
         """Standardised scores, (..., K) -> (..., K)."""
-        centre = np.asarray(self.centre)
-        result: Doubles = (scores - centre) / (np.asarray(self.limit) - centre)
+        centre, width, _, _ = self._arrays
+        result: Doubles = (scores - centre) / width
         return result
 
     def means(self, levels: Doubles, before: ArrayLike = 0.0) -> Doubles:
@@ -95,19 +109,39 @@ class Evidence:
 
     def strengths(self, levels: Doubles, means: Doubles) -> Doubles:
         """All evidence on one scale, the K levels before the K means: two (..., K) -> (..., 2 K)."""
-        return np.concatenate([levels, means / np.asarray(self.unit)], axis=-1)
+        return self._strong(_both(levels, means))
+
+    def alone(self, levels: Doubles) -> Doubles:
+        """The strengths of levels without means, (..., K) -> (..., K)."""
+        return self._strong(levels)
 
     def one(self, scores: Mapping[str, float]) -> Doubles:
         """The scores of one frame in order, (K,); errors as those of `stack`."""
-        values: Doubles = stack({name: [value] for name, value in scores.items()}, self.scores)[0]
-        return values
+        values = [scores.get(name, nan) for name in self.scores]
+        if len(scores) != len(values) or not all(map(isfinite, values)):
+            stack({name: [value] for name, value in scores.items()}, self.scores)  # says what is wrong
+        return np.array(values)
+
+    @cached_property
+    def _arrays(self) -> tuple[Doubles, Doubles, Doubles, Doubles]:
+        """Centre, limit less centre, ceiling and excess: a frame has no time to make arrays of them."""
+        centre = np.asarray(self.centre)
+        return centre, np.asarray(self.limit) - centre, np.asarray(self.ceiling), np.asarray(self.excess)
+
+    def _strong(self, columns: Doubles) -> Doubles:
+        """The first columns of all, or all, as strengths."""
+        count = columns.shape[-1]
+        _, _, ceiling, excess = (array[:count] for array in self._arrays)
+        above = 1 + (columns - ceiling) / excess
+        result: Doubles = np.where(columns > ceiling, above, columns / ceiling)
+        return result
 
 
 def fading_mean(levels: Doubles, memory: float, before: ArrayLike = 0.0) -> Doubles:
     """M_t = M_(t-1) + (level_t - M_(t-1)) / memory from M = `before` (K,), for levels (T, K) cut at CAP."""
     mean = np.broadcast_to(np.asarray(before, np.float64), levels.shape[1:])
     result = np.empty_like(levels)
-    for step, level in enumerate(np.clip(levels, -CAP, CAP)):
+    for step, level in enumerate(np.minimum(np.maximum(levels, -CAP), CAP)):
         result[step] = mean = mean + (level - mean) / memory
     return result
 
@@ -133,6 +167,17 @@ def stack(scores: Scores, names: Sequence[str]) -> Doubles:
         if not np.isfinite(column).all():
             raise MonitorError(f"score {name!r}: expected finite numbers, received NaN or infinity")
     return np.stack(columns, axis=-1)
+
+
+def _both(levels: Doubles, means: Doubles) -> Doubles:
+    return np.concatenate([levels, means], axis=-1)
+
+
+def _mean_excess(peaks: Doubles, ceiling: Doubles) -> Doubles:
+    """How far the maxima (E, 2 K) above a ceiling (2 K,) are above it on average, (2 K,); 0 if none is."""
+    above = np.maximum(peaks - ceiling, 0.0)
+    result: Doubles = above.sum(axis=0) / np.maximum((above > 0).sum(axis=0), 1)
+    return result
 
 
 def _check_spread(names: Sequence[str], centre: Doubles, limit: Doubles) -> None:

@@ -1,6 +1,6 @@
 """The monitor: scores of one frame after another -> verdicts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -12,6 +12,9 @@ from robovae.monitor.conformal import Doubles
 from robovae.monitor.evidence import Scores, stack
 from robovae.monitor.levels import Drift, Gate
 from robovae.monitor.verdict import Verdict, Why, place_of, strangest_dims, strangest_region
+
+Maybe = ArrayLike | Callable[[], ArrayLike] | None
+"""An array, or what makes it should it be needed."""
 
 
 @dataclass
@@ -57,14 +60,13 @@ class Monitor:
             self.drift.update(self._episode.peak)
         self._episode = self._begin()
 
-    def update(
-        self, scores: Mapping[str, float], where: ArrayLike | None = None, dims: ArrayLike | None = None
-    ) -> Verdict:
+    def update(self, scores: Mapping[str, float], where: Maybe = None, dims: Maybe = None) -> Verdict:
         """Judge the next frame of the episode.
 
         Args:
             scores: name -> one number, the names of calibration.
-            where: (h, w), how strange each cell of the image is; only looked at if the frame is strange.
+            where: (h, w), how strange each cell of the image is, or what gives that: it is only asked if the
+                frame is strange.
             dims: (D,), how strange each latent dimension is, >= 0; likewise.
 
         Raises:
@@ -74,13 +76,14 @@ class Monitor:
         levels = evidence.levels(evidence.one(scores))
         episode.means = evidence.means(levels[None], episode.means)[0]
         strengths = evidence.strengths(levels, episode.means)
-        score, now = float(levels.max()), float(strengths.max())
+        alone = strengths[: len(levels)]
+        score, now = float(alone.max()), float(strengths.max())
         episode.peak = max(episode.peak, now)
         trusted = self.gate.update(score)
         raised = now > self._threshold
         strange = raised or not trusted
-        considered = strengths if raised else levels
-        why = self._why(considered, where if strange else None, dims if strange else None)
+        ratios = strengths / self._threshold if raised else alone / self.gate.limit
+        why = self._why(ratios, where if strange else None, dims if strange else None)
         if raised:
             episode.raised_by = why
         return Verdict(
@@ -103,23 +106,23 @@ class Monitor:
     def score(self, scores: Scores) -> Doubles:
         """The combined score of each frame alone, name -> (B,) to (B,): what gate and p-values rest on."""
         evidence = self.calibration.evidence
-        combined: Doubles = evidence.levels(stack(scores, evidence.scores)).max(axis=1)
+        combined: Doubles = evidence.alone(evidence.levels(stack(scores, evidence.scores))).max(axis=1)
         return combined
 
     def _begin(self) -> _Episode:
         self.gate.reset()
         return _Episode(np.zeros(len(self.calibration.evidence.scores)))
 
-    def _why(self, strengths: Doubles, where: ArrayLike | None, dims: ArrayLike | None) -> Why:
-        """The strongest of K levels, or of K levels and K means."""
+    def _why(self, ratios: Doubles, where: Maybe, dims: Maybe) -> Why:
+        """From K levels over the gate's limit, or K levels and K means over the alarm's."""
         names = self.calibration.evidence.scores
-        strongest = int(strengths.argmax())
-        lasting = strongest >= len(names)
+        strongest = int(ratios.argmax())
+        where, dims = (part() if callable(part) else part for part in (where, dims))
         region = None if where is None else strangest_region(where, self._frame)
         return Why(
             score=names[strongest % len(names)],
-            ratio=float(strengths[strongest]) / (self._threshold if lasting else self.gate.limit),
-            lasting=lasting,
+            ratio=float(ratios[strongest]),
+            lasting=strongest >= len(names),
             dims=() if dims is None else strangest_dims(dims),
             region=region,
             place=place_of(region, self._frame) if region and self._frame else "",

@@ -23,7 +23,7 @@ class Why:
     score: str
     """Its name."""
     ratio: float
-    """How many times its limit it reached: the gate's for one frame, the alarm's for a mean."""
+    """How many times its limit it reached: the alarm's if this frame raised it, else the gate's."""
     lasting: bool = False
     """Whether it is the mean over the last frames and not this frame alone."""
     dims: tuple[int, ...] = ()
@@ -47,7 +47,7 @@ class Verdict:
     """The three decisions after one frame, and what they rest on."""
 
     score: float
-    """Combined score of this frame alone; 1 is what few nominal episodes exceed, higher = stranger."""
+    """Strongest evidence in this frame alone; 1 is what few nominal episodes exceed, higher = stranger."""
     p_value: float
     """Of this frame alone, among nominal frames."""
     trusted: bool

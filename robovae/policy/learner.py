@@ -13,6 +13,7 @@ from robovae.policy.network import Activation, Actor, Head, check_space
 try:
     import stable_baselines3 as sb3
     from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.preprocessing import is_image_space
     from stable_baselines3.common.vec_env import VecEnv
 except ImportError as missing:
     raise PolicyError(
@@ -26,13 +27,15 @@ TRAIN_SEEDS = 9000
 def make_learner(config: PolicyConfig, venv: VecEnv, steps: int = 0) -> BaseAlgorithm:
     """A fresh learner; resumed at `steps`, it draws other numbers than at the start.
 
+    Where observations are images, Stable-Baselines3's own convolutional network reads them.
+
     Raises:
         PolicyError: sb3-contrib is missing for tqc, or the actions do not suit the algorithm.
     """
     check_space(venv.action_space, box_only=config.algo in OFF_POLICY)
     config = config.filled()
     common: dict[str, Any] = {
-        "policy": "MlpPolicy",
+        "policy": "CnnPolicy" if is_image_space(venv.observation_space) else "MlpPolicy",
         "env": venv,
         "learning_rate": config.learning_rate,
         "batch_size": config.batch,

@@ -63,7 +63,7 @@ def train_policy(
         done = read_record(where)
         if done is not None:
             return _finished(where, done, key, tell)
-        with _torch_set_up(config):
+        with torch_set_up(config):
             session = Session(where, key, config, make_learner, arena, tell)
             session.fit()
             return _finish(run, where, session, key)
@@ -97,7 +97,7 @@ def _finish(run: Path, where: Path, session: Session, key: str) -> dict[str, Any
 
 
 @contextlib.contextmanager
-def _torch_set_up(config: PolicyConfig) -> Iterator[None]:
+def torch_set_up(config: PolicyConfig) -> Iterator[None]:
     """Threads, and denormal numbers taken for 0; both as they were afterwards."""
     threads, flushed = torch.get_num_threads(), float(torch.tensor([1e-40]) * 1.0) == 0.0
     torch.set_num_threads(config.threads or threads)

@@ -1,4 +1,4 @@
-"""`robovae calibrate`: learn the measurement noise, fit the scores, set the limits of the monitor."""
+"""`robovae calibrate`: learn the measurement noise, fit the scores, limit the monitor, fit the filter."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from robovae.episodes import EpisodeStore
 from robovae.monitor import calibrate, fingerprint_of
 from robovae.monitor.conformal import check_episodes
-from robovae.run.directory import check_data, load_model
+from robovae.run.directory import RunModel, check_data, load_model
 from robovae.uncertainty.config import CalibrateConfig, CalibrateEvent, OnCalibrate
 from robovae.uncertainty.fitting import fit_uncertainty
 from robovae.uncertainty.following import TEMPORAL
 from robovae.uncertainty.frame_monitor import FILE
-from robovae.uncertainty.model import save_uncertainty
+from robovae.uncertainty.model import Uncertainty, save_uncertainty
 from robovae.uncertainty.scoring import Doubles, Frames, Scorer
 
 _JUDGED = 512
@@ -27,16 +27,17 @@ _JUDGED = 512
 def calibrate_run(
     run: Path, data: Path, config: CalibrateConfig | None = None, on_event: OnCalibrate | None = None
 ) -> dict[str, Any]:
-    """Calibrate a run: RUN/uncertainty.safetensors and RUN/monitor.json.
+    """Calibrate a run: RUN/uncertainty.safetensors, RUN/monitor.json and RUN/filter.safetensors.
 
     Args:
         run: a trained run.
-        data: its dataset; the noise and the scales come from the train split, the limits from `calibrate`.
+        data: its dataset; noise and dynamics come from the train split, the limits from
+            `calibrate`, the scales from both (see `CalibrateConfig.fitting`).
         config: how.
         on_event: told of progress.
 
     Returns:
-        JSON-able: "seconds", "episodes" of the calibrate split, "threshold" and "gate" of the monitor, and
+        JSON-able: "seconds", "episodes" that the limits come from, "threshold" and "gate" of the monitor, and
         "sigma_ratio", the median of calibrated over raw sigma on its frames.
 
     Raises:
@@ -55,24 +56,50 @@ def calibrate_run(
         check_episodes(len(held_out), alpha)
     uncertainty = fit_uncertainty(model, train, config, tell)
     scorer = Scorer(model, uncertainty)
-    fitting = train.select(np.unique(np.linspace(0, len(train) - 1, config.fitting).astype(int)).tolist())
+    fitting, limiting = _parted(train, held_out, config)
     weights = fingerprint_of(run / "model.safetensors")
-    scales = _scored(scorer, fitting, tell)
+    scales = [scores for store in fitting for scores in _scored(scorer, store, tell)]
     silent = {name for name in TEMPORAL if _never_rises(name, scales)}
     calibration = calibrate(
-        _without(silent, scales), _without(silent, _scored(scorer, held_out, tell)), config.monitor, weights
+        _without(silent, scales), _without(silent, _scored(scorer, limiting, tell)), config.monitor, weights
     )
     save_uncertainty(run, uncertainty)
     calibration.save(run / FILE)
+    _fit_filter(run, model, uncertainty, train, config, tell)
     frames = held_out.frames(np.linspace(0, held_out.num_frames - 1, _JUDGED).astype(np.int64))
     seen = scorer.insight(frames)
     return {
-        "episodes": len(held_out),
+        "episodes": len(limiting),
         "threshold": calibration.threshold,
         "gate": calibration.frames.limit(config.monitor.alpha_gate),
         "sigma_ratio": float((seen.total.log_sigma - seen.look.lone.log_sigma).exp().median()),
         "seconds": round(time.monotonic() - begin, 1),
     }
+
+
+def _parted(
+    train: EpisodeStore, held_out: EpisodeStore, config: CalibrateConfig
+) -> tuple[list[EpisodeStore], EpisodeStore]:
+    """Episodes for the scales of the scores, and others for the limits."""
+    spare = min(config.fitting // 2, len(held_out) - config.monitor.episodes_needed())
+    known = np.unique(np.linspace(0, len(train) - 1, config.fitting - spare).astype(int)).tolist()
+    chosen = [(train, known), (held_out, range(spare))]
+    fitting = [store.select(indices) for store, indices in chosen if indices]
+    return fitting, held_out.select(range(spare, len(held_out)))
+
+
+def _fit_filter(
+    run: Path,
+    model: RunModel,
+    uncertainty: Uncertainty,
+    train: EpisodeStore,
+    config: CalibrateConfig,
+    tell: OnCalibrate,
+) -> None:
+    from robovae.filter.fitting import fit_dynamics  # not before: it stands on this package
+    from robovae.filter.model import save_dynamics
+
+    save_dynamics(run, fit_dynamics(model, uncertainty, train, config.filter, tell))
 
 
 @dataclass(frozen=True, eq=False)

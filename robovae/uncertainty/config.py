@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from robovae.config import check_least
 from robovae.errors import RobovaeError
+from robovae.filter.config import FilterConfig
 from robovae.monitor import MonitorConfig
 
 
@@ -26,12 +27,15 @@ class CalibrateConfig:
     """Nominal frames in one, and as many corrupted ones."""
     lr: float = 3e-3
     """Top of their one-cycle schedule."""
-    fitting: int = 100
-    """Training episodes at most that set the scales of the scores."""
+    fitting: int = 200
+    """Episodes that set the scales of the scores: half of them from the calibrate split, as far as the limits
+    can spare them, the others from the train split. A model finds less surprise in what it was trained on."""
     seed: int = 0
     """Of choices, corruptions and first weights."""
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
     """Rates of false alarms, and when trust returns."""
+    filter: FilterConfig = field(default_factory=FilterConfig)
+    """How the dynamics of the belief filter are trained."""
 
     def __post_init__(self) -> None:
         check_least(self, RobovaeError, nominal=1, corrupted=1, steps=1, batch=1, fitting=1)
@@ -40,7 +44,8 @@ class CalibrateConfig:
     def tiny(cls) -> "CalibrateConfig":
         """Seconds, for tests."""
         monitor = MonitorConfig(alpha=0.2, alpha_gate=0.2, tail=0.2)
-        return cls(nominal=200, corrupted=300, steps=60, batch=64, fitting=10, monitor=monitor)
+        sizes = {"nominal": 200, "corrupted": 300, "steps": 60, "batch": 64, "fitting": 10}
+        return cls(**sizes, monitor=monitor, filter=FilterConfig.tiny())
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class CalibrateEvent:
     """What a listener hears."""
 
     part: str
-    """ "encode", "noise", "scores"."""
+    """ "encode", "noise", "scores", "filter, encode", "filter"."""
     done: int
     total: int
 

@@ -55,7 +55,22 @@ class Follower:
         step, before, self._seen = self._tracker.update(lone, action), self._seen, lone.mu
         if before is None or step.last is None:
             return lone.mu.new_zeros(len(lone.mu), len(TEMPORAL))
-        surprise = torch.log(innovation(step.prior, lone) + _QUIET)
-        expected = ((step.prior.mu - step.last).square() + step.prior.sigma.square()).mean(1)
-        moved = (lone.mu - before).square().mean(1)
-        return torch.stack([surprise, torch.log((expected + _STILL) / (moved + _STILL))], 1)
+        return temporal_scores(lone, step.prior, step.last, before)
+
+
+def temporal_scores(lone: Gaussian, prior: Gaussian, last: Tensor, before: Tensor) -> Tensor:
+    """Scores of frames that others came before.
+
+    Args:
+        lone: beliefs of the frames under N(0, I), (B, D).
+        prior: what was predicted, (B, D).
+        last: posterior means after the frames before, (B, D).
+        before: means of the lone beliefs of the frames before, (B, D).
+
+    Returns:
+        (B, len(TEMPORAL)).
+    """
+    surprise = torch.log(innovation(prior, lone) + _QUIET)
+    expected = ((prior.mu - last).square() + prior.sigma.square()).mean(1)
+    moved = (lone.mu - before).square().mean(1)
+    return torch.stack([surprise, torch.log((expected + _STILL) / (moved + _STILL))], 1)

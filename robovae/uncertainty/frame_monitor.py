@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from robovae.frames import FrameError
 from robovae.monitor import Calibration, Monitor, MonitorError, Verdict, fingerprint_of
-from robovae.uncertainty.following import TEMPORAL, Follower
+from robovae.uncertainty.following import TEMPORAL
 from robovae.uncertainty.model import Insight
 from robovae.uncertainty.scores import SCORES
 from robovae.uncertainty.scoring import Doubles, Frames, Scorer, Sequences
@@ -42,23 +42,28 @@ class FrameMonitor:
         self.scorer, self.calibration = scorer, calibration
         height, width, _ = scorer.model.facts.frame_shape
         self._monitor = Monitor(calibration, (height, width))
-        self._follower = Follower(scorer.model.dynamics)
+        self._watch = scorer.watch()
         self.insight: Insight | None = None
         """What one look told of the last frame, its calibrated belief among it; None before the first."""
         self.astray = 0
         """Frames in a row without trust in which no score but innovation was above the gate's limit."""
 
     @classmethod
-    def load(cls, run: str | PathLike[str]) -> Self:
+    def load(cls, run: str | PathLike[str], *, engine: str = "torch") -> Self:
         """Read a run directory.
+
+        Args:
+            run: the directory.
+            engine: who computes, "torch" or "onnx": the graph of `robovae export`, at half of the time.
 
         Raises:
             NotCalibratedError: it is not calibrated.
             MonitorError: its monitor is of other weights.
             RunError: it has no model, or one that cannot be read.
+            ExportError: there is no such engine, or nothing was exported for it.
         """
         path = Path(run)
-        scorer = Scorer.load(path)
+        scorer = Scorer.load(path, engine)
         return cls(scorer, Calibration.load(path / FILE, fingerprint_of(path / "model.safetensors")))
 
     def __repr__(self) -> str:
@@ -111,10 +116,10 @@ class FrameMonitor:
         expects them, may be what is true. Its own innovation would shut them out for as long as it is sure of
         itself.
         """
-        self._follower.reset()
+        self._watch.reset()
         self.astray = 0
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def update(self, frame: Frames, action: ArrayLike | None = None) -> Verdict:
         """Judge the next frame of the episode.
 
@@ -129,15 +134,15 @@ class FrameMonitor:
             raise FrameError(
                 f"expected one frame (H, W, 3), received {np.shape(frame)}; pass frames one by one"
             )
-        seen = self.scorer.insight(frame[None])
         taken = None if action is None else torch.from_numpy(np.array(action, np.float32)).view(1, -1)
-        values = [*seen.scores[0].tolist(), *self._follower.update(seen.total, taken)[0].tolist()]
+        seen, temporal = self._watch.step(frame[None], taken)
+        values = [*seen.scores[0].tolist(), *temporal[0].tolist()]
         found = dict(zip(_NAMES, values, strict=True))
         scores = {name: found[name] for name in self.calibration.evidence.scores}
         verdict = self._monitor.update(
             scores,
-            where=self.scorer.uncertainty.strangeness.stands_out(seen.look)[0].numpy(),
-            dims=(seen.total.log_sigma - seen.look.lone.log_sigma)[0].clamp_min(0.0).numpy(),
+            where=lambda: self.scorer.uncertainty.strangeness.stands_out(seen.look)[0].numpy(),
+            dims=lambda: (seen.total.log_sigma - seen.look.lone.log_sigma)[0].clamp_min(0.0).numpy(),
         )
         self.insight = seen
         self.astray = self.astray + 1 if verdict.lost and self._is_usual_but_for_innovation(scores) else 0
@@ -154,9 +159,10 @@ class FrameMonitor:
 
     def _is_usual_but_for_innovation(self, scores: dict[str, float]) -> bool:
         evidence = self.calibration.evidence
-        levels = dict(zip(evidence.scores, evidence.levels(evidence.one(scores)).tolist(), strict=True))
-        levels.pop("innovation", None)
-        return bool(max(levels.values()) <= self._monitor.gate.limit)
+        alone = evidence.alone(evidence.levels(evidence.one(scores)))
+        strengths = dict(zip(evidence.scores, alone.tolist(), strict=True))
+        strengths.pop("innovation", None)
+        return bool(max(strengths.values()) <= self._monitor.gate.limit)
 
     def _combined(self, scores: dict[str, Doubles]) -> Doubles:
         """Frames on their own have no temporal scores: theirs are taken to be the usual ones."""

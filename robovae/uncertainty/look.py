@@ -38,7 +38,7 @@ def look(vae: VAE, images: Tensor) -> Look:
 
 
 def _mean_and_std(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, C, h, w) -> (B, C) each; pixels first, as maps lie in memory: twice as fast as var_mean."""
-    pixels = maps.permute(0, 2, 3, 1).flatten(1, 2)
-    mean = pixels.mean(1)
-    return mean, (pixels - mean[:, None]).norm(dim=1) / (pixels.shape[1] - 1) ** 0.5
+    """(B, C, h, w) -> (B, C) each; each map laid end to end, the way sums are quickest."""
+    pixels = maps.contiguous().flatten(2)
+    mean = pixels.mean(2, keepdim=True)
+    return mean[..., 0], (pixels - mean).norm(dim=2) / (pixels.shape[2] - 1) ** 0.5

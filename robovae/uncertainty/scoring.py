@@ -1,7 +1,7 @@
 """Score frames with a calibrated run: one by one, or in the order in which they came."""
 
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -14,6 +14,10 @@ from robovae.run.directory import RunModel, load_model
 from robovae.uncertainty.following import TEMPORAL, Follower
 from robovae.uncertainty.model import Insight, Uncertainty, load_uncertainty
 from robovae.uncertainty.scores import SCORES
+from robovae.uncertainty.watch import TorchWatch, Watch
+
+if TYPE_CHECKING:
+    from robovae.export.graph import Graph
 
 Frames = NDArray[np.uint8]
 Doubles = NDArray[np.float64]
@@ -41,21 +45,29 @@ class Scorer:
     Args:
         model: the run's model.
         uncertainty: its calibration.
+        graph: the same, exported: looks in the place of both.
     """
 
-    def __init__(self, model: RunModel, uncertainty: Uncertainty) -> None:
-        self.model, self.uncertainty = model, uncertainty
+    def __init__(self, model: RunModel, uncertainty: Uncertainty, graph: "Graph | None" = None) -> None:
+        self.model, self.uncertainty, self._graph = model, uncertainty, graph
 
     @classmethod
-    def load(cls, run: Path) -> Self:
+    def load(cls, run: Path, engine: str = "torch") -> Self:
         """Read a run directory.
+
+        Args:
+            run: the directory.
+            engine: who computes, "torch" or "onnx" (see `robovae.export`).
 
         Raises:
             NotCalibratedError: it has no calibration.
             RunError: it has no model, or one that cannot be read.
+            ExportError: there is no such engine, or nothing was exported for it.
         """
+        from robovae.export.graph import graph_of  # it stands on this package
+
         model = load_model(run)
-        return cls(model, load_uncertainty(run, model.vae))
+        return cls(model, load_uncertainty(run, model.vae), graph_of(run, engine))
 
     @torch.no_grad()
     def insight(self, frames: Frames) -> Insight:
@@ -65,8 +77,14 @@ class Scorer:
             FrameError: frames of another shape or dtype than the run was trained on.
         """
         checked = check_frames(frames, self.model.facts.frame_shape)
+        if self._graph is not None:
+            return self._graph(checked)
         found: Insight = self.uncertainty(self.model.vae, to_tensor(checked))
         return found
+
+    def watch(self) -> Watch:
+        """What follows the frames of a robot, one by one."""
+        return TorchWatch(self.insight, self.model.dynamics) if self._graph is None else self._graph.watch()
 
     def scores(self, frames: Frames) -> dict[str, Doubles]:
         """Frames (B, H, W, 3) -> (B,) by name.

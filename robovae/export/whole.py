@@ -1,0 +1,45 @@
+"""Everything that is computed of a frame, as one function without memory: what is exported."""
+
+import torch
+from torch import Tensor, nn
+
+from robovae.dynamics import fuse
+from robovae.run.directory import RunModel
+from robovae.uncertainty.following import temporal_scores
+from robovae.uncertainty.model import Uncertainty
+
+
+class Whole(nn.Module):
+    """A run's encoder, calibration, scores and filter.
+
+    Args:
+        model: of a calibrated run.
+        uncertainty: its calibration.
+    """
+
+    def __init__(self, model: RunModel, uncertainty: Uncertainty) -> None:
+        super().__init__()
+        self.vae, self.dynamics, self.uncertainty = model.vae, model.dynamics, uncertainty
+
+    def forward(
+        self, frames: Tensor, action: Tensor, first: Tensor, last: Tensor, memory: Tensor, seen: Tensor
+    ) -> tuple[Tensor, ...]:
+        """What `robovae.json` describes: its inputs here, its outputs given, each in its order."""
+        insight = self.uncertainty(self.vae, frames.permute(0, 3, 1, 2).float() / 255.0)
+        look, total = insight.look, insight.total
+        prior, after = self.dynamics.step(last, action, memory)
+        posterior = fuse(prior, total)
+        going_on = 1.0 - first
+        temporal = going_on * temporal_scores(total, prior, last, seen)
+        return (
+            *total,
+            *look.lone,
+            *look.local,
+            look.surprise,
+            look.statistics,
+            torch.cat([insight.scores, temporal], 1),
+            # Nothing leads to a first frame: its posterior is its own belief.
+            torch.where(first > 0, total.mu, posterior.mu),
+            torch.where(first > 0, total.log_sigma, posterior.log_sigma),
+            going_on * after,
+        )

@@ -1,0 +1,208 @@
+"""Train the dynamics of the filter on what it will be given: calibrated beliefs, with bursts of bad ones.
+
+The VAE's temporal prior was trained to predict draws from its own sharp posterior. The filter's dynamics
+start from posterior means, coast for many steps, and must say how far they can be trusted then.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from robovae.control.bursts import Bursts
+from robovae.dynamics import Rollout, TemporalPrior
+from robovae.episodes import EpisodeStore
+from robovae.filter.config import FilterConfig
+from robovae.frames import BATCH, to_tensor
+from robovae.gaussian import Gaussian
+from robovae.run.directory import RunModel
+from robovae.train.data import Sequences
+from robovae.train.muon import Muon
+from robovae.train.objectives import learning_rate
+from robovae.uncertainty.config import CalibrateEvent, OnCalibrate
+from robovae.uncertainty.corruptions import corrupt
+from robovae.uncertainty.model import Uncertainty
+from robovae.uncertainty.noise import misfit
+
+PART = "filter"
+"""What the events of this part are called."""
+MOST = -1e-6
+"""Log sigma of a frame that says nothing: short of 0, so that every precision stays positive."""
+_CLIP = 100.0
+_LEAST_SCALE = 1e-3
+"""Deviation of a latent at least: one that never moves is not to be predicted to the last digit."""
+
+ImagesOf = Callable[[NDArray[np.int64]], Tensor]
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """What is known of N frames."""
+
+    raw: Gaussian
+    """The encoder's beliefs, (N, D): what is to be predicted."""
+    total: Gaussian
+    """The calibrated ones, which the filter takes in."""
+    broken: Gaussian
+    """Those of the same frames corrupted; silent where that was not computed."""
+
+
+class _Batch(NamedTuple):
+    """Windows, (B, L, ...)."""
+
+    seen: Gaussian
+    """What the filter takes in, bursts included."""
+    truth: Gaussian
+    """The encoder's beliefs of the clean frames."""
+    action: Tensor
+    mask: Tensor
+    """1 where there is a frame that something leads to."""
+
+
+def fit_dynamics(
+    model: RunModel, uncertainty: Uncertainty, train: EpisodeStore, config: FilterConfig, tell: OnCalibrate
+) -> TemporalPrior:
+    """Fit p(z_t | z_<t, a_<t) for the belief filter.
+
+    Args:
+        model: whose beliefs are filtered.
+        uncertainty: its calibration.
+        train: nominal episodes.
+        config: how.
+        tell: told of progress.
+    """
+    total = config.steps
+    part = _whole_episodes(train, config.nominal)
+    frames = _perceive(model, uncertainty, part, config, tell)
+    scale = frames.raw.mu.std(0).clamp_min(_LEAST_SCALE)
+    dynamics = _begin(model, config)
+    optimizer = Muon(dynamics.parameters(), config.lr)
+    for step, batch in enumerate(_batches(frames, part, config)):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, total, config.lr)
+        # No noise: the filter goes on from posterior means.
+        rollout = dynamics.rollout(batch.seen, batch.action, torch.zeros_like(batch.seen.mu))
+        loss = _loss(rollout, batch, scale, config)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(dynamics.parameters(), _CLIP)
+        optimizer.step()
+        tell(CalibrateEvent(PART, step + 1, total))
+    dynamics.requires_grad_(False)
+    return dynamics.eval()
+
+
+def silenced(belief: Gaussian, rows: Tensor) -> Gaussian:
+    """Beliefs (..., D) that say nothing in some rows (...,), and little more than nothing at most."""
+    gone = rows[..., None]
+    return Gaussian(
+        belief.mu.masked_fill(gone, 0.0), belief.log_sigma.masked_fill(gone, MOST).clamp_max(MOST)
+    )
+
+
+def _whole_episodes(train: EpisodeStore, frames: int) -> EpisodeStore:
+    """Evenly chosen episodes that hold about so many frames, at least one."""
+    count = max(1, int(len(train) * min(1.0, frames / train.num_frames)))
+    return train.select(np.unique(np.linspace(0, len(train) - 1, count).astype(int)).tolist())
+
+
+def _begin(model: RunModel, config: FilterConfig) -> TemporalPrior:
+    """The VAE's own temporal prior if it has the size, else a fresh one that holds the last latent."""
+    own = model.dynamics
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        dynamics = TemporalPrior(model.vae.config.latent_dim, model.facts.action_dim, config.hidden)
+    if own.cell.hidden_size == config.hidden:
+        dynamics.load_state_dict(own.state_dict())
+    dynamics.action_scale.copy_(own.action_scale)
+    return dynamics.train()
+
+
+def _perceive(
+    model: RunModel, uncertainty: Uncertainty, part: EpisodeStore, config: FilterConfig, tell: OnCalibrate
+) -> _Frames:
+    """Encode every frame once, and some of them once more when they are corrupted."""
+    rng, generator = np.random.default_rng(config.seed), torch.Generator().manual_seed(config.seed)
+    count = part.num_frames
+    chosen = np.sort(rng.choice(count, min(config.corrupted, count), replace=False))
+
+    def clean(numbers: NDArray[np.int64]) -> Tensor:
+        return to_tensor(part.frames(numbers))
+
+    def corrupted(numbers: NDArray[np.int64]) -> Tensor:
+        return corrupt(clean(numbers), clean(rng.integers(count, size=len(numbers))), generator)
+
+    def encoded(numbers: NDArray[np.int64], images: ImagesOf, before: int) -> tuple[Gaussian, Gaussian]:
+        found = []
+        for first in range(0, len(numbers), BATCH):
+            with torch.no_grad():
+                seen = uncertainty(model.vae, images(numbers[first : first + BATCH]))
+            found.append((*seen.look.lone, *seen.total))
+            done = before + min(first + BATCH, len(numbers))
+            tell(CalibrateEvent(f"{PART}, encode", done, count + len(chosen)))
+        mu, log_sigma, *total = (torch.cat(column) for column in zip(*found, strict=True))
+        return Gaussian(mu, log_sigma), Gaussian(*total)
+
+    raw, total = encoded(np.arange(count), clean, 0)
+    broken = silenced(total, torch.ones(count, dtype=torch.bool))
+    for whole, some in zip(broken, encoded(chosen, corrupted, count)[1], strict=True):
+        whole[torch.from_numpy(chosen)] = some
+    return _Frames(raw, total, broken)
+
+
+def _batches(frames: _Frames, part: EpisodeStore, config: FilterConfig) -> Iterator[_Batch]:
+    """Windows in which bursts of frames are silent or corrupted."""
+    rng = np.random.default_rng((config.seed, 1))
+    sequences, bursts = Sequences(part), Bursts(config.share, config.longest)
+    length = min(config.window, int(part.lengths.max()))
+    for _ in range(config.steps):
+        windows = sequences.draw(length, config.batch, rng)
+        numbers = torch.from_numpy(windows.numbers)
+        lost = np.stack([bursts.draw(length, rng) for _ in range(config.batch)])
+        silent = torch.from_numpy(lost & _alike(lost, config.silent, rng))
+        seen = _where(torch.from_numpy(lost), _rows(frames.broken, numbers), _rows(frames.total, numbers))
+        mask = windows.mask.clone()
+        mask[:, 0] = 0.0  # nothing leads to it
+        yield _Batch(silenced(seen, silent), _rows(frames.raw, numbers), windows.action, mask)
+
+
+def _alike(lost: NDArray[np.bool_], share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Draws (B, L) that are true with a probability, and the same throughout a burst."""
+    onsets = np.diff(lost, axis=1, prepend=False) & lost
+    burst = onsets.cumsum(axis=1)
+    drawn = rng.random((len(lost), int(burst.max()) + 1)) < share
+    chosen: NDArray[np.bool_] = np.take_along_axis(drawn, burst, axis=1)
+    return chosen
+
+
+def _loss(rollout: Rollout, batch: _Batch, scale: Tensor, config: FilterConfig) -> Tensor:
+    """Nats of the clean frames under the prediction and, less so, under the posterior.
+
+    The squared error stands beside them because a likelihood cares least for the means that it has already
+    given up on as wide (Seitzer et al., 2203.09168).
+    """
+    errors = ((rollout.prior.mu - batch.truth.mu) / scale).square().sum(2)
+    costs = [
+        _misfit(batch.truth, rollout.prior),
+        config.posterior_weight * _misfit(batch.truth, rollout.posterior),
+        config.mean_weight * errors,
+    ]
+    return (sum(costs, torch.zeros(())) * batch.mask).sum() / batch.mask.sum().clamp_min(1.0)
+
+
+def _misfit(truth: Gaussian, belief: Gaussian) -> Tensor:
+    """`misfit` of every frame, (B, L, D) -> (B, L)."""
+    flat = (Gaussian(*(part.flatten(0, 1) for part in one)) for one in (truth, belief))
+    return misfit(*flat).view(truth.mu.shape[:2])
+
+
+def _rows(belief: Gaussian, rows: Tensor) -> Gaussian:
+    return Gaussian(belief.mu[rows], belief.log_sigma[rows])
+
+
+def _where(rows: Tensor, yes: Gaussian, no: Gaussian) -> Gaussian:
+    return Gaussian(*(torch.where(rows[..., None], a, b) for a, b in zip(yes, no, strict=True)))

@@ -1,0 +1,250 @@
+"""What the filter is worth: how well it predicts, how it coasts, and what it makes of frames that fail.
+
+Errors are root mean squares against the encoder's mu of the clean frame, over active latents, in deviations
+of each over nominal frames. Intervals are bootstraps by episode, 95 %.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from robovae.dynamics import TemporalPrior
+from robovae.episodes import EpisodeStore
+from robovae.evaluate.codes import Codes, Doubles, EvaluateError, column
+from robovae.evaluate.intervals import interval, mean
+from robovae.evaluate.probe import STILL, ProbeConfig, Target, probe_table
+from robovae.evaluate.smoothness import BURN_IN
+from robovae.filter.beliefs import Beliefs, Ruler, follow
+from robovae.filter.fitting import silenced
+from robovae.gaussian import Gaussian
+
+GAPS = (1, 2, 5, 10, 20)
+"""Frames that are coasted over, the last of them being the one that is predicted."""
+LEVELS = {"50": 0.6745, "90": 1.6449}
+"""Central intervals of a Gaussian and their half widths in deviations."""
+ARMS = ("raw", "calibrated", "filtered", "oracle", "constant")
+"""The encoder's belief; the calibrated one; the filter's; the filter's when it is told which frames fail; the
+filter's when every frame has one sigma, whatever it shows."""
+WIDTHS = {"free": 6, "ball": 3}
+"""Numbers in the velocity of a joint, where it is not one."""
+
+Facts = dict[str, Any]
+Sums = dict[str, Doubles]
+"""By arm: what each of E episodes adds to squares and to their count, (E, 2)."""
+_FIRST = 1 + BURN_IN
+"""The first frame whose prediction counts: velocity takes two frames to see."""
+
+
+def predicted(dynamics: TemporalPrior, clean: Beliefs, ruler: Ruler) -> Facts:
+    """How well the next frame of clean episodes is predicted.
+
+    Returns:
+        "rmse" of the prediction's mean, "hold_rmse" of the frame before, their "ratio"; "coverage" of the
+        prediction's intervals by level, and "nis", the mean of (z - m)^2 / s^2, which is 1 where s is true
+        (Bar-Shalom et al. 2001, 5.4). Both are of draws z from the encoder's belief of the frame, since it is
+        these that the prediction is of.
+
+    Raises:
+        EvaluateError: no episode is long enough.
+    """
+    counts = clean.here[:, _FIRST:]
+    if not counts.any():
+        raise EvaluateError(
+            f"expected episodes of at least {_FIRST + 1} frames, received at most {clean.lengths.max()}; "
+            "collect longer ones"
+        )
+    prior, truth = follow(dynamics, clean.total, clean.action).prior, clean.raw
+    error = ruler.squares(prior.mu - truth.mu)[:, _FIRST:]
+    hold = ruler.squares(truth.mu[:, :-1] - truth.mu[:, 1:])[:, BURN_IN:]
+    z2 = (prior.mu - truth.mu).square() + truth.sigma.square()
+    nis = ruler.mean(z2 * torch.exp(-2.0 * prior.log_sigma))[:, _FIRST:]
+    return {
+        "rmse": _rooted(_summed(error, counts)),
+        "hold_rmse": _rooted(_summed(hold, counts)),
+        "ratio": ratio(_summed(error, counts), _summed(hold, counts)),
+        "coverage": {
+            name: _averaged(_summed(_inside(prior, truth, wide, ruler)[:, _FIRST:], counts))
+            for name, wide in LEVELS.items()
+        },
+        "nis": _averaged(_summed(nis, counts)),
+    }
+
+
+@torch.no_grad()
+def coasted(dynamics: TemporalPrior, clean: Beliefs, ruler: Ruler) -> list[Facts]:
+    """Prediction error against the length of a gap without frames, from every frame of clean episodes.
+
+    Returns:
+        A row a gap that some episode is long enough for: "gap"; "rmse" and "hold_rmse" of the last frame
+        before it; "frame_rmse", what the encoder's own sigma allows the frame at its end; "sigma", what the
+        prediction's allows, and "coverage_90" of its interval (see `predicted`).
+    """
+    trace, truth, length = follow(dynamics, clean.total, clean.action), clean.raw, clean.here.shape[1]
+    z, memory = trace.posterior.mu[:, BURN_IN:], trace.memory[:, BURN_IN:]
+    rows = []
+    for gap in range(1, min(max(GAPS), length - _FIRST) + 1):
+        # One start less each time: the last has no frame left to be predicted.
+        z, memory, action = z[:, :-1], memory[:, :-1], clean.action[:, BURN_IN + gap - 1 : length - 1]
+        prior, memory = _stepped(dynamics, z, action, memory)
+        z, counts = prior.mu, clean.here[:, BURN_IN + gap :]
+        if gap not in GAPS or not counts.any():
+            continue
+        end = Gaussian(*(part[:, BURN_IN + gap :] for part in truth))
+        squares = {
+            "rmse": ruler.squares(z - end.mu),
+            "hold_rmse": ruler.squares(truth.mu[:, BURN_IN : length - gap] - end.mu),
+            "frame_rmse": ruler.squares(end.sigma),
+            "sigma": ruler.squares(prior.sigma),
+        }
+        facts = {name: _rooted(_summed(each, counts)) for name, each in squares.items()}
+        inside = _averaged(_summed(_inside(prior, end, LEVELS["90"], ruler), counts))
+        rows.append({"gap": gap, **facts, "coverage_90": inside})
+    return rows
+
+
+def arms(
+    dynamics: TemporalPrior, clean: Beliefs, faulted: Beliefs, lost: Tensor, constant: Tensor
+) -> dict[str, Tensor]:
+    """The means of every arm, (E, L, D) each, when some frames of clean episodes fail.
+
+    Args:
+        dynamics: of the filter.
+        clean: the episodes.
+        faulted: the same with every frame faulted.
+        lost: (E, L) which frames fail.
+        constant: (D,) the sigma of the last arm.
+    """
+    raw, total = (
+        Gaussian(*(torch.where(lost[..., None], *pair) for pair in zip(bad, good, strict=True)))
+        for bad, good in ((faulted.raw, clean.raw), (faulted.total, clean.total))
+    )
+    taken = {
+        "filtered": total,
+        "oracle": silenced(clean.total, lost),
+        "constant": silenced(Gaussian(raw.mu, constant.log().expand_as(raw.mu)), torch.zeros_like(lost)),
+    }
+    held = {name: follow(dynamics, lone, clean.action).posterior.mu for name, lone in taken.items()}
+    return {"raw": raw.mu, "calibrated": total.mu, **held}
+
+
+def arm_sums(means: Mapping[str, Tensor], squares: Callable[[Tensor], Tensor], counts: Tensor) -> Sums:
+    """Squared errors of every arm's mean (E, L, D) by episode, over the frames that count (E, L)."""
+    return {name: _summed(squares(mu), counts) for name, mu in means.items()}
+
+
+def pooled(cells: Iterable[Sums]) -> Sums:
+    """The sums of several cells of the same episodes."""
+    every = list(cells)
+    return {name: np.sum([sums[name] for sums in every], axis=0) for name in every[0]}
+
+
+def compared(sums: Sums) -> Facts:
+    """Error of every arm under its name, and "filtered/raw", "filtered/oracle", "constant/filtered"."""
+    pairs = (("filtered", "raw"), ("filtered", "oracle"), ("constant", "filtered"))
+    return {
+        **{name: _rooted(sums[name]) for name in ARMS},
+        **{f"{a}/{b}": ratio(sums[a], sums[b]) for a, b in pairs},
+    }
+
+
+def ratio(above: Doubles, below: Doubles) -> Facts:
+    """Root mean square error over another's of the same frames: value, low, high. (E, 2) sums each."""
+    both = np.stack([above[:, 0], below[:, 0]], axis=1)
+    return _facts(both[below[:, 1] > 0], lambda sums: np.sqrt(sums[:, 0] / np.maximum(sums[:, 1], 1e-12)))
+
+
+def joint_velocities(store: EpisodeStore) -> list[Target]:
+    """The velocity of every joint in the frames of a store; nothing where it does not describe its joints."""
+    record = store.records[0]
+    joints: Sequence[Mapping[str, Any]] = record.meta.get("joints") or []
+    if not joints or "qvel" not in record.spans:
+        return []
+    qvel, targets = column(store, "qvel"), []
+    for number, joint in enumerate(joints):
+        name, kind, first = joint.get("name") or f"joint {number}", joint["type"], joint["qvel_index"]
+        values = qvel[:, first : first + WIDTHS.get(kind, 1)]
+        moves = float(values.std(axis=0).max()) >= 1e-6
+        targets.append(Target(name, kind, values if moves else None, None if moves else STILL))
+    return targets
+
+
+def velocities(
+    dynamics: TemporalPrior,
+    train: tuple[Beliefs, list[Target]],
+    test: tuple[Beliefs, list[Target]],
+    config: ProbeConfig,
+) -> list[Facts]:
+    """R² of every joint's velocity on test episodes, read by a probe off the filtered mean and the memory.
+
+    Args:
+        dynamics: of the filter.
+        train: beliefs and velocities (`joint_velocities`) of whole episodes, to fit on.
+        test: those of other episodes.
+        config: of the probe.
+
+    Returns:
+        The rows of `probe_table`; beside each "mu_r2", read off the encoder's mu of the frame alone, which
+        cannot know a velocity. The first frames of an episode are left out, as in `predicted`.
+    """
+    tables = []
+    for alone in (False, True):
+        (a, targets), (b, held_out) = (_readable(dynamics, *part, alone) for part in (train, test))
+        tables.append(probe_table(a, b, targets, held_out, config))
+    return [{**row, "mu_r2": other.get("r2")} for row, other in zip(*tables, strict=True)]
+
+
+def _readable(
+    dynamics: TemporalPrior, beliefs: Beliefs, targets: list[Target], alone: bool
+) -> tuple[Codes, list[Target]]:
+    """Features and velocities of the frames that have some frames before them."""
+    trace = follow(dynamics, beliefs.total, beliefs.action)
+    features = beliefs.raw.mu if alone else torch.cat([trace.posterior.mu, trace.memory], 2)
+    settled = beliefs.here.clone()
+    settled[:, :BURN_IN] = False
+    rows = settled[beliefs.here].numpy()
+    lengths = settled.sum(1).numpy()
+    codes = features[settled].numpy()
+    action = beliefs.action[settled].numpy()
+    own = [t if t.values is None else replace(t, values=t.values[rows]) for t in targets]
+    return Codes(codes, np.ones_like(codes), action, lengths[lengths > 0]), own
+
+
+def _stepped(dynamics: TemporalPrior, z: Tensor, action: Tensor, memory: Tensor) -> tuple[Gaussian, Tensor]:
+    """A step of (E, S, ...) states at once."""
+    shape = z.shape[:2]
+    prior, after = dynamics.step(*(part.flatten(0, 1) for part in (z, action, memory)))
+    return Gaussian(*(part.unflatten(0, shape) for part in prior)), after.unflatten(0, shape)
+
+
+def _inside(prior: Gaussian, truth: Gaussian, wide: float, ruler: Ruler) -> Tensor:
+    """Probability that a draw from `truth` lies within `wide` deviations of `prior`, (E, L, D) -> (E, L)."""
+    low, high = (
+        torch.special.ndtr((prior.mu + side * wide * prior.sigma - truth.mu) / truth.sigma)
+        for side in (-1.0, 1.0)
+    )
+    return ruler.mean(high - low)
+
+
+def _summed(values: Tensor, counts: Tensor) -> Doubles:
+    """Values (E, L) of the frames that count, summed by episode, and their number: (E, 2)."""
+    weight = counts.double()
+    sums: Doubles = torch.stack([(values.double() * weight).sum(1), weight.sum(1)], 1).numpy()
+    return sums
+
+
+def _averaged(sums: Doubles) -> Facts:
+    return _facts(sums[sums[:, 1] > 0], mean)
+
+
+def _rooted(sums: Doubles) -> Facts:
+    return _facts(sums[sums[:, 1] > 0], lambda some: np.sqrt(mean(some)))
+
+
+def _facts(sums: Doubles, statistic: Callable[[Doubles], NDArray[np.float64]]) -> Facts:
+    low, high = interval(sums, statistic)
+    return {"value": float(statistic(sums.sum(axis=0, keepdims=True))[0]), "low": low, "high": high}
