@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import json
 import pickle
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -109,6 +110,14 @@ def test_a_preferred_policy_comes_first(run: Path, tmp_path: Path) -> None:
     assert Cast.find(there, prefer=("mu",)).nominal == "mu"
     with pytest.raises(ClosedLoopError, match="expected a policy 'b', received '', 'a', 'augmented', 'mu'"):
         Cast.find(there, prefer=("b",))
+
+
+def test_policies_that_were_set_aside_play_no_part(run: Path, tmp_path: Path) -> None:
+    there = copied(run, tmp_path)
+    before = Cast.find(there)
+    for name in ("policy", "policy-mu"):
+        shutil.copytree(there / name, there / f"{name}.old-1")
+    assert Cast.find(there) == before
 
 
 def test_a_run_without_a_policy_on_beliefs_is_refused(run: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Recipes, stages that are run once, and provenance; training and drawing are stand-ins here."""
 
 import json
+import shutil
 import sys
 import types
 from dataclasses import dataclass, field
@@ -13,16 +14,27 @@ import pytest
 
 import robovae
 from robovae import provenance
+from robovae.cli.events import Watcher
+from robovae.cli.run import acting_words
+from robovae.collect import CollectConfig, collect
 from robovae.config import ConfigError
 from robovae.episodes import EpisodeStore
+from robovae.policy import PolicyConfig, PolicyError, PolicyEvent
 from robovae.records import digest, read_json, write_json
-from robovae.run import Listeners, Stage, load_recipe, parse_size, run_recipe, run_stage
+from robovae.run import Listeners, Stage, collect_stage, load_recipe, parse_size, run_recipe, run_stage
+from robovae.run.acting import policy_configs
+from robovae.run.files import CALIBRATION
 from robovae.uncertainty import CalibrateConfig
 from tests.toy_env import make_toy
 
 RECIPE = """
 collect: {env: Toy-v0, out: data/toy, episodes: {train: 3, test: 1}, workers: 1, size: 16}
 train: {out: runs/toy, lr: 1e-3}
+"""
+ACTING = """
+calibrate: {}
+policy: {steps: 300, others: {mu: {features: mu, stack: 3}, state: {observation: state, seed: 5}}}
+control: quick
 """
 
 
@@ -47,6 +59,10 @@ class Calls:
     trained: list[TrainConfig] = field(default_factory=list)
     drawn: int = 0
     judged: list[str] = field(default_factory=list)
+    calibrated: list[CalibrateConfig] = field(default_factory=list)
+    learned: dict[str, PolicyConfig] = field(default_factory=dict)
+    looped: list[str] = field(default_factory=list)
+    events: list[tuple[str, Any]] = field(default_factory=list)
     stages: list[tuple[str, str]] = field(default_factory=list)
     fail: BaseException | None = None
 
@@ -65,6 +81,31 @@ class Calls:
         (run / "judge" / "judge.json").write_text("{}")
         return {}
 
+    def calibrate(self, run: Path, data: Path, config: CalibrateConfig, on_event: Any) -> dict[str, Any]:
+        self.calibrated.append(config)
+        for name in CALIBRATION:
+            (run / name).write_text(str(config))
+        return {"threshold": 1.0}
+
+    def learn(self, run: Path, make_env: Any, config: PolicyConfig, on_event: Any, *, name: str) -> Any:
+        assert make_env().observation_space["image"].shape == (16, 16, 3)
+        if self.fail is not None:
+            raise self.fail
+        self.learned[name] = config
+        on_event(PolicyEvent("step", 3, 300))
+        done = {"algo": "sac", "features": config.sees, "steps": 300, "seconds": 0.0, "kept": {}}
+        done["evaluation"] = {"mean": -4.0 - len(name)}
+        where = run / (f"policy-{name}" if name else "policy")
+        write_json(where / "policy.json", {**done, "more": 1})
+        (where / "policy.safetensors").write_text(str(config))
+        return {**done, "more": 1}
+
+    def loop(self, run: Path, scale: str) -> dict[str, Any]:
+        self.looped.append(scale)
+        (run / "control" / "film.webp").write_text("film")
+        write_json(run / "control" / "control.json", {"scale": scale})
+        return {"targets": [{"": "missed 0.1 to 0.2"}, {"": ""}]}
+
     def write(self, run: Path, data: Path) -> Path:
         self.drawn += 1
         page = run / "report" / "index.html"
@@ -78,9 +119,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     calls = Calls()
     train = types.SimpleNamespace(TrainConfig=TrainConfig, train=calls.train, HOW_NOT_WHAT=("threads",))
     report = types.SimpleNamespace(write=calls.write)
-    for name, module in (("train", train), ("report", report)):
+    uncertainty = types.SimpleNamespace(CalibrateConfig=CalibrateConfig, calibrate_run=calls.calibrate)
+    for name, module in (("train", train), ("report", report), ("uncertainty", uncertainty)):
         monkeypatch.setitem(sys.modules, f"robovae.{name}", module)
         monkeypatch.setattr(robovae, name, module, raising=False)
+    learning = types.SimpleNamespace(train_policy=calls.learn, HOW_NOT_WHAT=("threads",))
+    monkeypatch.setitem(sys.modules, "robovae.policy.training", learning)
     return calls
 
 
@@ -91,14 +135,14 @@ def recipe_file(tmp_path: Path) -> Path:
     return path
 
 
-def do(path: Path, calls: Calls) -> dict[str, Any]:
+def do(path: Path, calls: Calls, env_factory: Any = None) -> dict[str, Any]:
     calls.stages.clear()
     listeners = Listeners(
-        on_stage=lambda event: calls.stages.append((event.stage, event.state)), on_event=lambda *_: None
+        on_stage=lambda event: calls.stages.append((event.stage, event.state)),
+        on_event=lambda *heard: calls.events.append(heard),
     )
-    return run_recipe(
-        load_recipe(path, path.parent), lambda _: partial(make_toy, max_steps=4), listeners, calls.judge
-    )
+    env_factory = env_factory or (lambda stage: partial(make_toy, max_steps=4))
+    return run_recipe(load_recipe(path, path.parent), env_factory, listeners, calls.judge, calls.loop)
 
 
 def test_a_recipe_collects_trains_and_reports(recipe_file, calls):
@@ -167,30 +211,167 @@ def test_more_test_episodes_draw_a_new_report_of_the_same_model(recipe_file, cal
     assert [state for _, state in calls.stages] == ["resume", "done", "skip", "start", "done"]
 
 
-def test_a_calibrated_recipe_is_calibrated_and_judged_before_the_report(recipe_file, calls, monkeypatch):
-    calibrated: list[Any] = []
-
-    def calibrate_run(run: Path, data: Path, config: Any, on_event: Any) -> dict[str, Any]:
-        calibrated.append(config)
-        for name in ("uncertainty.safetensors", "monitor.json"):
-            (run / name).write_text("limits")
-        on_event("part")
-        return {"threshold": 1.0}
-
-    stand_in = types.SimpleNamespace(CalibrateConfig=CalibrateConfig, calibrate_run=calibrate_run)
-    monkeypatch.setitem(sys.modules, "robovae.uncertainty", stand_in)
+def test_a_calibrated_recipe_is_calibrated_and_judged_before_the_report(recipe_file, calls):
     recipe_file.write_text(
         RECIPE.replace("test: 1", "test: 1, calibrate: 2, rare: 1")
         + "calibrate: {steps: 7}\nevaluate: quick\n"
     )
     result = do(recipe_file, calls)
     assert list(result["stages"]) == ["collect", "train", "calibrate", "evaluate", "report"]
-    assert calibrated == [CalibrateConfig(steps=7)]
+    assert calls.calibrated == [CalibrateConfig(steps=7)]
     assert calls.judged == ["quick"]
     rare = EpisodeStore(Path(result["data"])).split("rare")
     assert (np.abs(rare[0].action) == 1.0).all()  # bang-bang, whoever acts in the others
     do(recipe_file, calls)
-    assert len(calibrated) == len(calls.judged) == 1
+    assert len(calls.calibrated) == len(calls.judged) == 1
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory) -> Path:
+    """A folder in which the dataset of the recipe below is finished."""
+    folder = tmp_path_factory.mktemp("collected")
+    (folder / "recipe.yaml").write_text(RECIPE.replace("test: 1", "test: 1, calibrate: 1") + ACTING)
+    recipe = load_recipe(folder / "recipe.yaml", folder)
+    make_env = partial(make_toy, max_steps=4)
+    run_stage(collect_stage(recipe.collect, make_env, lambda *_: None), lambda _: None)
+    return folder
+
+
+@pytest.fixture
+def acting_file(collected, tmp_path) -> Path:
+    """A recipe with three policies and the closed loop, whose episodes are there."""
+    return shutil.copytree(collected, tmp_path / "acting") / "recipe.yaml"
+
+
+STAGES = ["collect", "train", "calibrate", "policy", "policy-mu", "policy-state", "control", "report"]
+
+
+def test_policies_learn_on_the_calibrated_run_and_are_judged_before_the_report(acting_file, calls):
+    result = do(acting_file, calls)
+    assert list(result["stages"]) == STAGES
+    assert calls.learned == {
+        "": PolicyConfig(steps=300),
+        "mu": PolicyConfig(steps=300, features="mu", stack=3),
+        "state": PolicyConfig(steps=300, observation="state", seed=5),
+    }
+    assert calls.looped == ["quick"]
+    assert [stage for stage, _ in calls.events if stage.startswith("policy")] == STAGES[3:6]
+    assert result["stages"]["policy-mu"]["config"]["batch"] == 256  # resolved: the algorithm's defaults too
+    assert "more" not in result["stages"]["policy"]["result"]
+    assert acting_words(result["stages"]) == {
+        "mean return": "policy -4, policy-mu -6, policy-state -9",
+        "closed loop": "1 of 2 targets missed",
+    }
+    do(acting_file, calls)
+    assert calls.stages == [(name, "skip") for name in STAGES]
+
+
+def test_policies_start_where_the_task_starts(acting_file, calls):
+    acting_file.write_text(acting_file.read_text().replace("size: 16", "size: 16, spread: 0.5"))
+    spreads: list[float] = []
+
+    def env_factory(stage: Any) -> Any:
+        spreads.append(stage.spread)
+        return partial(make_toy, max_steps=4)
+
+    do(acting_file, calls, env_factory)
+    assert spreads == [0.5, 0.0, 0.0, 0.0]
+
+
+def test_another_policy_config_trains_that_policy_anew_and_judges_again(acting_file, calls):
+    do(acting_file, calls)
+    acting_file.write_text(acting_file.read_text().replace("stack: 3", "stack: 2, threads: 3"))
+    do(acting_file, calls)
+    begun = [stage for stage in calls.stages if stage[1] not in ("skip", "done")]
+    assert begun == [
+        ("policy-mu", "aside"),
+        ("policy-mu", "start"),
+        ("control", "start"),
+        ("report", "start"),
+    ]
+    run = acting_file.parent / "runs" / "toy"
+    assert (run / "policy-mu.old-1" / "policy.safetensors").is_file()
+    do(acting_file, calls)
+    assert {state for _, state in calls.stages} == {"skip"}  # what was set aside is no input
+    acting_file.write_text(acting_file.read_text().replace("threads: 3", "threads: 1"))
+    do(acting_file, calls)
+    assert {state for _, state in calls.stages} == {"skip"}
+
+
+def test_a_new_filter_trains_those_anew_that_look_through_it(acting_file, calls):
+    do(acting_file, calls)
+    acting_file.write_text(acting_file.read_text().replace("calibrate: {}", "calibrate: {steps: 7}"))
+    do(acting_file, calls)
+    begun = [stage for stage, state in calls.stages if state == "start"]
+    assert begun == ["calibrate", "policy", "control", "report"]
+
+
+def test_a_round_is_more_train_episodes_and_the_recipe_again(acting_file, calls):
+    do(acting_file, calls)
+    own = CollectConfig(episodes=1, seed=100_000, policy="zero", workers=1)
+    collect(partial(make_toy, max_steps=4), acting_file.parent / "data" / "toy", own)
+    do(acting_file, calls)
+    assert [stage for stage, state in calls.stages if state == "start"] == STAGES[1:]
+    first = acting_file.parent / "runs" / "toy.old-1"
+    assert (first / "policy-mu" / "policy.safetensors").is_file()
+
+
+def test_the_sections_in_the_docs_are_a_recipe(recipe_file):
+    text = (Path(__file__).parents[1] / "docs" / "policies.md").read_text(encoding="utf-8")
+    (section,) = [part.partition("```")[0] for part in text.split("```yaml\n")[1:]]
+    recipe_file.write_text(RECIPE + "calibrate: {}\n" + section)
+    recipe = load_recipe(recipe_file)
+    configs = policy_configs(recipe)
+    assert [configs[name].sees for name in ("", "mu", "state")] == ["filtered", "mu", "state"]
+    assert {one.steps for one in configs.values()} == {50_000}
+    assert recipe.control == "quick"
+
+
+def test_an_interrupted_policy_goes_on(acting_file, calls):
+    do(acting_file, calls)
+    acting_file.write_text(acting_file.read_text().replace("seed: 5", "seed: 6"))
+    calls.fail = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        do(acting_file, calls)
+    calls.fail = None
+    do(acting_file, calls)
+    assert [state for stage, state in calls.stages if stage == "policy-state"] == ["resume", "done"]
+
+
+def test_lost_films_and_full_judgements_are_made_again(acting_file, calls):
+    do(acting_file, calls)
+    (acting_file.parent / "runs" / "toy" / "control" / "film.webp").unlink()
+    do(acting_file, calls)
+    acting_file.write_text(acting_file.read_text().replace("control: quick", "control: full"))
+    do(acting_file, calls)
+    assert calls.looped == ["quick", "quick", "full"]
+    assert calls.stages[-2:] == [("report", "start"), ("report", "done")]
+
+
+def test_missing_libraries_are_named_before_anything_runs(acting_file, calls, monkeypatch):
+    monkeypatch.delitem(sys.modules, "robovae.policy.training")
+    monkeypatch.delitem(sys.modules, "robovae.policy.learner", raising=False)
+    monkeypatch.setitem(sys.modules, "stable_baselines3", None)
+    with pytest.raises((PolicyError, ImportError), match="stable"):
+        do(acting_file, calls)
+    assert not calls.stages
+
+
+def test_a_recipe_without_policies_needs_no_library_for_them(recipe_file, calls, monkeypatch):
+    monkeypatch.setitem(sys.modules, "robovae.policy.training", None)
+    assert list(do(recipe_file, calls)["stages"]) == ["collect", "train", "report"]
+
+
+def test_progress_of_policies_is_shown_like_that_of_training(monkeypatch):
+    shown: list[tuple[str, int, int, str]] = []
+    watcher = Watcher()
+    monkeypatch.setattr(watcher, "_show", lambda *told: shown.append(told))
+    watcher("policy-mu", PolicyEvent("start", 0, 300))
+    watcher("policy-mu", PolicyEvent("evaluation", 100, 300, 5.0, 20.0, -4.25))
+    assert shown == [
+        ("policy-mu", 0, 300, "starting"),
+        ("policy-mu", 100, 300, "20 steps/s  return -4.25"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -199,9 +380,21 @@ def test_a_calibrated_recipe_is_calibrated_and_judged_before_the_report(recipe_f
         ("evaluate: quick\n", "beside a section 'calibrate'"),
         ("calibrate: {}\nevaluate: long\n", "expected quick or full"),
         ("calibrate: {stepz: 7}\n", "unknown key 'stepz'"),
+        ("policy: {}\n", "policy: expected a section 'calibrate' beside it, received none"),
+        ("calibrate: {}\ncontrol: quick\n", "control: expected quick or full beside a section 'policy'"),
+        ("calibrate: {}\npolicy: {}\ncontrol: 3\n", "expected quick or full .* received 3"),
+        ("calibrate: {}\npolicy: {setps: 7}\n", "policy: unknown key 'setps'; did you mean 'steps'"),
+        ("calibrate: {}\npolicy: {steps: 0}\n", "policy: steps: expected at least 1, received 0"),
+        (
+            "calibrate: {}\npolicy: {others: {mu: {stack: 2}}}\n",
+            "policy-mu: stack: expected 1 with features",
+        ),
+        ("calibrate: {}\npolicy: {others: [mu]}\n", "policy.others: expected names with keys and values"),
+        ("calibrate: {}\npolicy: {others: {mu: 3}}\n", "policy.others: expected names with keys"),
+        ('calibrate: {}\npolicy: {others: {"": {}}}\n', "policy.others: expected names with keys"),
     ],
 )
-def test_a_recipe_that_cannot_be_judged_is_refused_before_anything_runs(recipe_file, calls, more, message):
+def test_a_recipe_that_cannot_be_done_is_refused_before_anything_runs(recipe_file, calls, more, message):
     recipe_file.write_text(RECIPE + more)
     with pytest.raises(ConfigError, match=message):
         do(recipe_file, calls)

@@ -40,7 +40,7 @@ class Watcher:
         self._stack.close()
 
     def __call__(self, stage: str, event: Any) -> None:
-        """Show an event of a stage: a CollectEvent, a TrainEvent or a CalibrateEvent."""
+        """Show an event of a stage: a CollectEvent, TrainEvent, CalibrateEvent or PolicyEvent."""
         if stage == "calibrate":
             self._show(f"calibrate, {event.part}", event.done, event.total, "")
             return
@@ -48,6 +48,10 @@ class Watcher:
             log(f"{stage}: {event.message}")
         if stage == "collect":
             self._show("collect", event.episodes, event.total, _speed(event.fps))
+        elif stage.startswith("policy"):
+            known = "" if event.episode_return is None else f"  return {number(event.episode_return)}"
+            note = _speed(event.steps_per_second, "steps") + known
+            self._show(stage, event.steps, event.total, note)
         elif event.phase:
             self._figures = _figures(event.metrics) if event.kind == "evaluation" else self._figures
             note = f"{_speed(event.frames_per_second)}  {self._figures}"
@@ -65,8 +69,8 @@ def log_stage(event: StageEvent) -> None:
     log(f"{event.stage}: {event.state}: {event.message}")
 
 
-def _speed(rate: float) -> str:
-    return f"{number(round(rate))} frames/s" if rate else "starting"
+def _speed(rate: float, unit: str = "frames") -> str:
+    return f"{number(round(rate))} {unit}/s" if rate else "starting"
 
 
 def _figures(metrics: Mapping[str, Any] | None) -> str:

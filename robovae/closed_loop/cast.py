@@ -18,6 +18,7 @@ from robovae.filter import FILE as FILTER
 from robovae.policy.belief_policy import BeliefPolicy
 from robovae.policy.saving import RECORD, WEIGHTS, policy_dir, read_record
 from robovae.records import digest, file_digest, read_json
+from robovae.run.files import policy_places
 from robovae.uncertainty.frame_monitor import FILE as MONITOR
 from robovae.uncertainty.model import FILE as UNCERTAINTY
 
@@ -65,8 +66,9 @@ class Cast:
         """
         found: dict[str, str] = {}
         names = [
-            path.parent.name.removeprefix("policy").removeprefix("-")
-            for path in run.glob(f"policy*/{RECORD}")
+            place.removeprefix("policy").removeprefix("-")
+            for place in policy_places(run)
+            if (run / place / RECORD).is_file()
         ]
         missing = [name for name in prefer if name not in names]
         if missing:

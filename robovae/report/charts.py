@@ -236,7 +236,7 @@ def _legend(names: Sequence[tuple[int, str]], lines: bool) -> str:
         return ""
     parts, right = [], float(WIDTH - _RIGHT)
     for index, name in reversed(names):
-        right -= len(name) * 6.3
+        right -= len(name) * 7.0
         parts.append(f'<text class="tick" x="{right:.1f}" y="12">{escape(name)}</text>')
         right -= 24
         if lines:

@@ -14,7 +14,7 @@ from robovae.belief import Perceiver
 from robovae.episodes import EpisodeStore, split_of
 from robovae.evaluate import EvaluateConfig, HolesConfig, compare_holes, evaluate, held_out
 from robovae.records import read_json
-from robovae.report import dreams, looks, uncertainty
+from robovae.report import control, dreams, looks, uncertainty
 from robovae.report.filmchart import Watched
 from robovae.report.pictures import Image, Picture
 from robovae.run.directory import RunModel
@@ -43,6 +43,8 @@ class Material:
     """Faults under the monitor, in the order of the figures; empty where none were kept."""
     dreams: dreams.Dreams
     """Of the filter's dynamics; without figures where the run has no filter."""
+    control: control.Control
+    """Of policies and the closed loop; without figures where the run has no policy."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def gather(run: Path, data: Path, effort: Effort) -> Material:
     few = looks.spread(test, looks.FILM_FRAMES - 1)
     maps, map_numbers = looks.map_rows(perceiver.model.vae, few, many)
     walks, walk_numbers = walk(run, perceiver, test, train, effort.holes)
-    findings, dreamt = uncertainty.gather(run), dreams.gather(run, test)
+    findings, dreamt, acting = uncertainty.gather(run), dreams.gather(run, test), control.gather(run)
     return Material(
         figures={
             "run": describe_run(perceiver.model),
@@ -101,6 +103,7 @@ def gather(run: Path, data: Path, effort: Effort) -> Material:
             "walks": walk_numbers,
             "dreams": dreamt.figures,
             "uncertainty": findings.figures,
+            "control": acting.figures,
             "provenance": read_json(run / "provenance.json") or {},
         },
         film=film,
@@ -112,6 +115,7 @@ def gather(run: Path, data: Path, effort: Effort) -> Material:
         walks=walks,
         films=findings.films,
         dreams=dreamt,
+        control=acting,
     )
 
 

@@ -12,6 +12,11 @@ from robovae.report.words import is_number
 
 Rows = Sequence[Mapping[str, Any]]
 _MOST_BARS = 64
+_MOST_LINES = 4
+_LONGEST = 9
+"""Letters of a line's name in the legend."""
+_COMPARED = ("nominal", "filter", "both", "oracle", "guard")
+"""Arms of the closed loop that are drawn, as many as fit."""
 
 
 def training(rows: Rows) -> dict[str, Markup]:
@@ -40,15 +45,12 @@ def curves(rows: Rows, lines: Mapping[str, str], unit: str) -> Markup:
         lines: name in the legend -> key in a row.
         unit: of all lines.
     """
-    series, spans = [], []
+    series = []
     for name, key in lines.items():
         points = [(row["seconds"], row[key]) for row in rows if is_number(row.get(key)) and "seconds" in row]
         series.append(Series(name, [x for x, _ in points], [y for _, y in points]))
-        spans.append(charts.steady_range(series[-1].y))
-    known = [one for one in spans if one]
-    span = (min(low for low, _ in known), max(high for _, high in known)) if known else None
     labels = Labels(", ".join(lines) + " over training", "seconds of training", unit)
-    return Markup(charts.line_chart(series, labels, y_range=span, marks=phases(rows)))
+    return Markup(charts.line_chart(series, labels, y_range=_steady(series), marks=phases(rows)))
 
 
 def phases(rows: Rows) -> list[tuple[float, str]]:
@@ -106,3 +108,44 @@ def covered(coverage: Mapping[str, Any]) -> Markup:
     series.append(Series("true", [0.0, 100.0], [0.0, 100.0]))
     labels = Labels("Observed coverage against nominal", "nominal, %", "observed, %")
     return Markup(charts.line_chart(series, labels, y_range=(0.0, 100.0)))
+
+
+def learning(policies: Rows) -> list[Markup]:
+    """Mean return against steps, a line a policy, their steep beginnings cut off; a few lines a chart."""
+    learnt = [one for one in policies if one["curve"]]
+    return [_learning(learnt[first : first + _MOST_LINES]) for first in range(0, len(learnt), _MOST_LINES)]
+
+
+def _learning(policies: Rows) -> Markup:
+    series = [
+        Series(
+            one["label"][:_LONGEST],
+            [row["step"] for row in one["curve"]],
+            [row["mean"] for row in one["curve"]],
+        )
+        for one in policies
+    ]
+    labels = Labels("Mean return over training", "steps", "return")
+    return Markup(charts.line_chart(series, labels, y_range=_steady(series)))
+
+
+def bursts(loop: Mapping[str, Any]) -> Markup:
+    """Score against the share of the steps in bursts, 0 being clean, with 95 % intervals."""
+    if not loop["shares"]:
+        return Markup()
+    arms = {one["arm"]: one for one in loop["arms"]}
+    shares = [0.0, *(100.0 * share for share in loop["shares"])]
+    series, ends = [], list[float]()
+    for name in [name for name in _COMPARED if name in arms][:_MOST_LINES]:
+        scores = [arms[name]["clean"], *(one["score"] for one in arms[name]["bursts"])]
+        value, low, high = ([score[key] for score in scores] for key in ("value", "low", "high"))
+        series.append(Series(name, shares, value, (low, high)))
+        ends += [*low, *high]
+    labels = Labels("Score against the share of steps in bursts", "% of the steps in bursts", "score")
+    return Markup(charts.line_chart(series, labels, y_range=(min(ends), max(ends))))
+
+
+def _steady(series: Sequence[Series]) -> tuple[float, float] | None:
+    """The range of all lines without their steep beginnings."""
+    known = [span for one in series if (span := charts.steady_range(one.y))]
+    return (min(low for low, _ in known), max(high for _, high in known)) if known else None

@@ -1,12 +1,13 @@
 """Recipes and run directories: which stages there are, what is finished, and where results come from."""
 
 from robovae.records import digest, read_json, write_json
+from robovae.run.acting import Loop, control_stage, policy_stage
+from robovae.run.files import dataset_digest
 from robovae.run.pipeline import (
     Judge,
     Listeners,
     calibrate_stage,
     collect_stage,
-    dataset_digest,
     report_stage,
     run_recipe,
     train_stage,
@@ -18,15 +19,18 @@ __all__ = [
     "CollectStage",
     "Judge",
     "Listeners",
+    "Loop",
     "Recipe",
     "Stage",
     "StageEvent",
     "calibrate_stage",
     "collect_stage",
+    "control_stage",
     "dataset_digest",
     "digest",
     "load_recipe",
     "parse_size",
+    "policy_stage",
     "read_json",
     "report_stage",
     "run_recipe",

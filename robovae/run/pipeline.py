@@ -1,17 +1,16 @@
-"""Run a recipe: collect -> train -> calibrate -> evaluate -> report, each stage once."""
+"""Run a recipe: collect -> train -> calibrate -> evaluate -> policy -> control -> report, each stage once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import gymnasium as gym
 
 from robovae import provenance
 from robovae.collect import collect
 from robovae.config import from_mapping, to_plain
 from robovae.episodes import EpisodeError, EpisodeStore
-from robovae.records import digest, file_digest
+from robovae.run.acting import Loop, MakeEnv, OnEvent, acting_stages, policy_configs
+from robovae.run.files import CALIBRATION, MODEL, SHOWN, dataset_digest, policy_files, run_digest
 from robovae.run.recipe import CollectStage, Recipe
 from robovae.run.stages import OnStage, Stage, run_stage
 
@@ -19,17 +18,8 @@ if TYPE_CHECKING:
     from robovae.train import TrainConfig
     from robovae.uncertainty import CalibrateConfig
 
-MakeEnv = Callable[[], gym.Env[Any, Any]]
-OnEvent = Callable[[str, Any], None]
-"""Called with the name of a stage and an event of it."""
-
 Judge = Callable[[Path, Path, str], Mapping[str, Any]]
 """(run, dataset, "quick" or "full") -> a JSON-able result; it knows the fault suite, `robovae` does not."""
-
-MODEL = ("model.safetensors", "config.json")
-CALIBRATION = ("uncertainty.safetensors", "monitor.json")
-SHOWN = ("ae/model.safetensors", "judge/judge.json")
-"""Files of a run directory: what stages read."""
 
 HOW_NOT_COLLECTED = ("workers", "watchdog", "fallback", "retries")
 """Fields of CollectConfig that leave the episodes as they are."""
@@ -50,6 +40,7 @@ def run_recipe(
     env_factory: Callable[[CollectStage], MakeEnv],
     listeners: Listeners,
     judge: Judge | None = None,
+    loop: Loop | None = None,
 ) -> dict[str, Any]:
     """Run every stage that is not finished.
 
@@ -58,6 +49,7 @@ def run_recipe(
         env_factory: gives the picklable factory of environments for a collect stage.
         listeners: told of progress.
         judge: judges the calibrated run, where the recipe asks for it.
+        loop: judges its policies in the closed loop, where the recipe asks for it.
 
     Returns:
         The records of the stages by name, "run", "data", and "report", the page's path.
@@ -68,10 +60,7 @@ def run_recipe(
     from robovae.train import TrainConfig
 
     config = from_mapping(TrainConfig, recipe.train, f"{recipe.path}: train")
-    calibration = _calibration(recipe)
-    ae = None
-    if recipe.ae is not None:
-        ae = from_mapping(TrainConfig, recipe.ae_config(), f"{recipe.path}: ae")
+    ae, calibration, policies = _autoencoder(recipe), _calibration(recipe), policy_configs(recipe)
     data, run = recipe.collect.out, recipe.run
     on_stage, on_event = listeners.on_stage, listeners.on_event
     collecting = collect_stage(recipe.collect, env_factory(recipe.collect), on_event)
@@ -84,6 +73,8 @@ def run_recipe(
     _remember(run, records)  # not before: only now is the run directory this run's
     if recipe.evaluate is not None and judge is not None:
         records["evaluate"] = run_stage(evaluate_stage(data, run, recipe.evaluate, judge), on_stage)
+    for stage in acting_stages(recipe, policies, env_factory, loop, on_event):
+        records[stage.name] = run_stage(stage, on_stage)
     records["report"] = run_stage(report_stage(data, run), on_stage)
     page = records["report"]["result"]["page"]
     return {"run": str(run), "data": str(data), "report": page, "stages": records}
@@ -149,7 +140,7 @@ def calibrate_stage(data: Path, run: Path, config: "CalibrateConfig", on_event: 
         inputs={
             "train": dataset_digest(data, "train"),
             "calibrate": dataset_digest(data, "calibrate"),
-            "weights": _run_digest(run, MODEL),
+            "weights": run_digest(run, MODEL),
         },
         run=fit,
         is_there=lambda: all((run / name).is_file() for name in CALIBRATION),
@@ -164,7 +155,7 @@ def evaluate_stage(data: Path, run: Path, scale: str, judge: Judge) -> Stage:
         artefact=run / "judge",
         record=run / "judge" / "evaluate.json",
         config={"scale": scale},
-        inputs={"data": dataset_digest(data), "run": _run_digest(run, MODEL + CALIBRATION)},
+        inputs={"data": dataset_digest(data), "run": run_digest(run, MODEL + CALIBRATION)},
         run=lambda: judge(run, data, scale),
         is_there=lambda: (run / "judge" / "judge.json").is_file(),
         sets_aside=False,
@@ -181,22 +172,25 @@ def report_stage(data: Path, run: Path) -> Stage:
         return {"page": str(page), "figures": str(page.with_name("figures.json"))}
 
     page = run / "report" / "index.html"
+    shown = (*MODEL, *CALIBRATION, *SHOWN, *policy_files(run))
     return Stage(
         name="report",
         artefact=page.parent,
         record=page.parent / "report.json",
         config={},
-        inputs={"data": dataset_digest(data), "run": _run_digest(run, MODEL + CALIBRATION + SHOWN)},
+        inputs={"data": dataset_digest(data), "run": run_digest(run, shown)},
         run=draw,
         is_there=page.is_file,
         sets_aside=False,
     )
 
 
-def dataset_digest(data: Path, split: str | None = None) -> str:
-    """Digest of a dataset's episodes, or of a split, whatever files they lie in; reads only their headers."""
-    store = EpisodeStore(data)
-    return digest([record.sha256 for record in (store.split(split) if split else store).records])
+def _autoencoder(recipe: Recipe) -> "TrainConfig | None":
+    if recipe.ae is None:
+        return None
+    from robovae.train import TrainConfig
+
+    return from_mapping(TrainConfig, recipe.ae_config(), f"{recipe.path}: ae")
 
 
 def _calibration(recipe: Recipe) -> "CalibrateConfig | None":
@@ -205,10 +199,6 @@ def _calibration(recipe: Recipe) -> "CalibrateConfig | None":
     from robovae.uncertainty import CalibrateConfig
 
     return from_mapping(CalibrateConfig, recipe.calibrate, f"{recipe.path}: calibrate")
-
-
-def _run_digest(run: Path, names: Sequence[str]) -> str:
-    return digest({name: file_digest(run / name) for name in names if (run / name).is_file()})
 
 
 def _has_seeds(settings: CollectStage) -> bool:

@@ -14,6 +14,9 @@ from robovae.episodes import SPLITS
 Quality = Literal["fast", "full"]
 SCALES = ("quick", "full")
 """How much is judged: minutes or hours."""
+SECTIONS = ("collect", "train", "ae", "calibrate", "policy", "evaluate", "control")
+OTHERS = "others"
+"""Key of the section `policy` under which further policies stand."""
 RARE_POLICY = "bang"
 """Who acts in the episodes of the rare split."""
 SET_BY_SPLIT = ("episodes", "seed")
@@ -82,12 +85,24 @@ class Recipe:
     """Keys of CalibrateConfig; None leaves sigma as the encoder emits it."""
     evaluate: str | None = None
     """ "quick" or "full": judge the calibrated run over the fault suite."""
+    policy: dict[str, Any] | None = None
+    """Keys of PolicyConfig, and under `OTHERS` those that differ for further policies, by name; or None."""
+    control: str | None = None
+    """ "quick" or "full": judge the policies with a camera that fails."""
 
     def ae_config(self) -> dict[str, Any]:
         """Keys of TrainConfig for the plain autoencoder: those of `train`, with those of `ae` over them."""
         ae = self.ae or {}
         model = {**self.train.get("model", {}), **ae.get("model", {}), "deterministic": True}
         return {**self.train, **ae, "model": model}
+
+    def policy_settings(self) -> dict[str, dict[str, Any]]:
+        """Keys of PolicyConfig by name: "" is the run's own policy, the others have its keys and theirs."""
+        if self.policy is None:
+            return {}
+        own = {key: value for key, value in self.policy.items() if key != OTHERS}
+        others = self.policy.get(OTHERS, {})
+        return {"": own, **{name: {**own, **keys} for name, keys in others.items()}}
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -109,21 +124,18 @@ def load_recipe(path: Path, root: Path = Path()) -> Recipe:
         ConfigError: the file cannot be read, or a key is unknown, missing or refused.
     """
     data = _read_yaml(path)
-    check_keys(data, ("collect", "train", "ae", "calibrate", "evaluate"), str(path))
+    check_keys(data, SECTIONS, str(path))
     collect = _collect_stage(_section(data, "collect", path), f"{path}: collect", root)
     train = dict(_section(data, "train", path))
     out = train.pop("out", None)
     if not isinstance(out, str):
         raise ConfigError(f"{path}: train: expected a run directory under the key 'out', received {out!r}")
-    ae = dict(_section(data, "ae", path)) if "ae" in data else None
-    calibrate = dict(_section(data, "calibrate", path)) if "calibrate" in data else None
-    evaluate = data.get("evaluate")
-    if evaluate is not None and (evaluate not in SCALES or calibrate is None):
-        raise ConfigError(
-            f"{path}: evaluate: expected {' or '.join(SCALES)} beside a section 'calibrate', "
-            f"received {evaluate!r}"
-        )
-    return Recipe(path, collect, root / out, train, ae, calibrate, evaluate)
+    ae, calibrate = (
+        dict(_section(data, name, path)) if name in data else None for name in ("ae", "calibrate")
+    )
+    evaluate, control = _scale(data, "evaluate", "calibrate", path), _scale(data, "control", "policy", path)
+    policy = _policy(data, path) if "policy" in data else None
+    return Recipe(path, collect, root / out, train, ae, calibrate, evaluate, policy, control)
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:
@@ -142,6 +154,29 @@ def _section(data: Mapping[str, Any], name: str, path: Path) -> Mapping[str, Any
     section = data.get(name)
     if not isinstance(section, Mapping):
         raise ConfigError(f"{path}: expected keys and values in the section {name!r}, received {section!r}")
+    return section
+
+
+def _scale(data: Mapping[str, Any], name: str, beside: str, path: Path) -> str | None:
+    """How much is judged, None where the recipe does not ask for it."""
+    scale = data.get(name)
+    if scale is not None and (scale not in SCALES or beside not in data):
+        raise ConfigError(
+            f"{path}: {name}: expected {' or '.join(SCALES)} beside a section {beside!r}, received {scale!r}"
+        )
+    return scale
+
+
+def _policy(data: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    section = dict(_section(data, "policy", path))
+    if "calibrate" not in data:
+        raise ConfigError(f"{path}: policy: expected a section 'calibrate' beside it, received none")
+    others = section.get(OTHERS, {})
+    named = isinstance(others, Mapping) and all(name and isinstance(name, str) for name in others)
+    if not named or not all(isinstance(keys, Mapping) for keys in others.values()):
+        raise ConfigError(
+            f"{path}: policy.{OTHERS}: expected names with keys and values, received {others!r}"
+        )
     return section
 
 
