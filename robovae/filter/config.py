@@ -1,9 +1,17 @@
 """How the dynamics of the belief filter are trained."""
 
 from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
 
 from robovae.config import check_least
 from robovae.errors import RobovaeError
+
+
+def _flag(name: str) -> Any:
+    """The option of a field: calibration has fields of the same names."""
+    return tyro.conf.arg(name=f"filter-{name.replace('_', '-')}")
 
 
 @dataclass(frozen=True)
@@ -14,31 +22,31 @@ class FilterConfig:
         RobovaeError: a value is out of range.
     """
 
-    nominal: int = 40_000
+    nominal: Annotated[int, _flag("nominal")] = 40_000
     """Training frames at most, whole episodes, each encoded once."""
-    corrupted: int = 15_000
+    corrupted: Annotated[int, _flag("corrupted")] = 15_000
     """How many of them are encoded once more, each corrupted in one of our own ways."""
-    hidden: int = 128
+    hidden: Annotated[int, _flag("hidden")] = 128
     """Units of the GRU; where the VAE's own temporal prior has as many, training starts from it."""
-    steps: int = 400
+    steps: Annotated[int, _flag("steps")] = 400
     """Updates."""
-    batch: int = 128
+    batch: Annotated[int, _flag("batch")] = 128
     """Windows in one."""
-    window: int = 50
+    window: Annotated[int, _flag("window")] = 50
     """Consecutive frames in a window, at most."""
-    lr: float = 2e-2
+    lr: Annotated[float, _flag("lr")] = 2e-2
     """Top of the schedule."""
-    share: float = 0.4
+    share: Annotated[float, _flag("share")] = 0.4
     """Share of the frames that fail, in bursts: coasting has to be trained."""
-    longest: int = 12
+    longest: Annotated[int, _flag("longest")] = 12
     """Frames in the longest burst."""
-    silent: float = 1 / 3
+    silent: Annotated[float, _flag("silent")] = 1 / 3
     """Share of the bursts whose frames say nothing; in the others they are corrupted."""
-    mean_weight: float = 10.0
+    mean_weight: Annotated[float, _flag("mean_weight")] = 10.0
     """Weight of the prediction's squared error, in deviations of each latent, beside its likelihood."""
-    posterior_weight: float = 0.1
+    posterior_weight: Annotated[float, _flag("posterior_weight")] = 0.1
     """Weight of the posterior's likelihood beside the prediction's."""
-    seed: int = 0
+    seed: Annotated[int, _flag("seed")] = 0
     """Of choices, corruptions, bursts and first weights."""
 
     def __post_init__(self) -> None:
@@ -47,9 +55,8 @@ class FilterConfig:
         for name, most in (("share", 0.5), ("silent", 1.0)):
             if not 0.0 <= (value := getattr(self, name)) <= most:
                 raise RobovaeError(f"{name}: expected a share from 0 to {most:g}, received {value:g}")
-        for name in ("mean_weight", "posterior_weight"):
-            if (value := getattr(self, name)) < 0.0:
-                raise RobovaeError(f"{name}: expected a weight of at least 0, received {value:g}")
+        if self.mean_weight < 0.0:
+            raise RobovaeError(f"mean_weight: expected at least 0, received {self.mean_weight:g}")
         if not self.lr > 0.0:
             raise RobovaeError(f"lr: expected more than 0, received {self.lr:g}")
 

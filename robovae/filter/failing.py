@@ -90,7 +90,8 @@ def _joint_squares(reader: Probe, clean: Beliefs, values: Tensor) -> Squares | N
     """Errors in deviations of each value (N, k) that the encoder's mu tells; None where it tells none."""
 
     def read(mu: Tensor) -> Tensor:
-        return torch.from_numpy(reader(mu.flatten(0, 1).numpy())).unflatten(0, mu.shape[:2])
+        told: Tensor = torch.from_numpy(reader(mu.flatten(0, 1).numpy()))
+        return told.reshape(*mu.shape[:2], -1)
 
     truth = torch.zeros(*clean.here.shape, values.shape[1], dtype=values.dtype)
     truth[clean.here] = values

@@ -26,7 +26,6 @@ from robovae.train.objectives import learning_rate
 from robovae.uncertainty.config import CalibrateEvent, OnCalibrate
 from robovae.uncertainty.corruptions import corrupt
 from robovae.uncertainty.model import Uncertainty
-from robovae.uncertainty.noise import misfit
 
 PART = "filter"
 """What the events of this part are called."""
@@ -35,6 +34,8 @@ MOST = -1e-6
 _CLIP = 100.0
 _LEAST_SCALE = 1e-3
 """Deviation of a latent at least: one that never moves is not to be predicted to the last digit."""
+_LEAST_SILENCE = 1e-3
+"""1 - sigma^2 at least, for what is predicted: where there is no message, none can be missed by far."""
 
 ImagesOf = Callable[[NDArray[np.int64]], Tensor]
 
@@ -180,24 +181,32 @@ def _alike(lost: NDArray[np.bool_], share: float, rng: np.random.Generator) -> N
 
 
 def _loss(rollout: Rollout, batch: _Batch, scale: Tensor, config: FilterConfig) -> Tensor:
-    """Nats of the clean frames under the prediction and, less so, under the posterior.
+    """Nats of the clean frames' messages under the prediction, and the squared error of its mean.
 
-    The squared error stands beside them because a likelihood cares least for the means that it has already
-    given up on as wide (Seitzer et al., 2203.09168).
+    The error stands beside the likelihood because that cares least for means that it has already given up on
+    as wide (Seitzer et al., 2203.09168).
     """
-    errors = ((rollout.prior.mu - batch.truth.mu) / scale).square().sum(2)
-    costs = [
-        _misfit(batch.truth, rollout.prior),
-        config.posterior_weight * _misfit(batch.truth, rollout.posterior),
-        config.mean_weight * errors,
-    ]
-    return (sum(costs, torch.zeros(())) * batch.mask).sum() / batch.mask.sum().clamp_min(1.0)
+    error = ((rollout.prior.mu - batch.truth.mu) / scale).square().sum(2)
+    costs = nats(rollout.prior, batch.truth) + config.mean_weight * error
+    return (costs * batch.mask).sum() / batch.mask.sum().clamp_min(1.0)
 
 
-def _misfit(truth: Gaussian, belief: Gaussian) -> Tensor:
-    """`misfit` of every frame, (B, L, D) -> (B, L)."""
-    flat = (Gaussian(*(part.flatten(0, 1) for part in one)) for one in (truth, belief))
-    return misfit(*flat).view(truth.mu.shape[:2])
+def nats(prior: Gaussian, lone: Gaussian) -> Tensor:
+    """Minus the log density of frames' messages under what was predicted, less constants: (..., D) -> (...,).
+
+    It is the likelihood by which a Kalman filter is fitted (Shumway & Stoffer 1982, eq. 13): the message of a
+    frame has variance v of its own, so that where it says little, the prediction need not be wide to hold it.
+
+    Args:
+        prior: predictions.
+        lone: beliefs of the frames under N(0, I).
+    """
+    variance = torch.exp(2.0 * lone.log_sigma)
+    silence = (1.0 - variance).clamp_min(_LEAST_SILENCE)
+    # Location mu / silence and variance v = variance / silence, both sides times the silence.
+    width = variance + silence * torch.exp(2.0 * prior.log_sigma)
+    distance = (lone.mu - silence * prior.mu).square() / (silence * width)
+    return 0.5 * (distance + width.log()).sum(-1)
 
 
 def _rows(belief: Gaussian, rows: Tensor) -> Gaussian:

@@ -44,10 +44,9 @@ def predicted(dynamics: TemporalPrior, clean: Beliefs, ruler: Ruler) -> Facts:
     """How well the next frame of clean episodes is predicted.
 
     Returns:
-        "rmse" of the prediction's mean, "hold_rmse" of the frame before, their "ratio"; "coverage" of the
-        prediction's intervals by level, and "nis", the mean of (z - m)^2 / s^2, which is 1 where s is true
-        (Bar-Shalom et al. 2001, 5.4). Both are of draws z from the encoder's belief of the frame, since it is
-        these that the prediction is of.
+        "rmse" of the prediction's mean, "hold_rmse" of the frame before, their "ratio"; "nis", the normalised
+        innovation squared (Bar-Shalom et al. 2001, 5.4) of the frames' messages, 1 where the prediction's
+        width is true, and "coverage" of its intervals by level.
 
     Raises:
         EvaluateError: no episode is long enough.
@@ -61,17 +60,16 @@ def predicted(dynamics: TemporalPrior, clean: Beliefs, ruler: Ruler) -> Facts:
     prior, truth = follow(dynamics, clean.total, clean.action).prior, clean.raw
     error = ruler.squares(prior.mu - truth.mu)[:, _FIRST:]
     hold = ruler.squares(truth.mu[:, :-1] - truth.mu[:, 1:])[:, BURN_IN:]
-    z2 = (prior.mu - truth.mu).square() + truth.sigma.square()
-    nis = ruler.mean(z2 * torch.exp(-2.0 * prior.log_sigma))[:, _FIRST:]
+    squared = _innovations(prior, truth)[:, _FIRST:]
     return {
         "rmse": _rooted(_summed(error, counts)),
         "hold_rmse": _rooted(_summed(hold, counts)),
         "ratio": ratio(_summed(error, counts), _summed(hold, counts)),
         "coverage": {
-            name: _averaged(_summed(_inside(prior, truth, wide, ruler)[:, _FIRST:], counts))
+            name: _averaged(_summed(ruler.mean((squared <= wide**2).float()), counts))
             for name, wide in LEVELS.items()
         },
-        "nis": _averaged(_summed(nis, counts)),
+        "nis": _averaged(_summed(ruler.mean(squared), counts)),
     }
 
 
@@ -102,8 +100,8 @@ def coasted(dynamics: TemporalPrior, clean: Beliefs, ruler: Ruler) -> list[Facts
             "sigma": ruler.squares(prior.sigma),
         }
         facts = {name: _rooted(_summed(each, counts)) for name, each in squares.items()}
-        inside = _averaged(_summed(_inside(prior, end, LEVELS["90"], ruler), counts))
-        rows.append({"gap": gap, **facts, "coverage_90": inside})
+        inside = ruler.mean((_innovations(prior, end) <= LEVELS["90"] ** 2).float())
+        rows.append({"gap": gap, **facts, "coverage_90": _averaged(_summed(inside, counts))})
     return rows
 
 
@@ -221,13 +219,9 @@ def _stepped(dynamics: TemporalPrior, z: Tensor, action: Tensor, memory: Tensor)
     return Gaussian(*(part.unflatten(0, shape) for part in prior)), after.unflatten(0, shape)
 
 
-def _inside(prior: Gaussian, truth: Gaussian, wide: float, ruler: Ruler) -> Tensor:
-    """Probability that a draw from `truth` lies within `wide` deviations of `prior`, (E, L, D) -> (E, L)."""
-    low, high = (
-        torch.special.ndtr((prior.mu + side * wide * prior.sigma - truth.mu) / truth.sigma)
-        for side in (-1.0, 1.0)
-    )
-    return ruler.mean(high - low)
+def _innovations(prior: Gaussian, truth: Gaussian) -> Tensor:
+    """Squared distance of each message from its prediction, in the variance of both, (E, L, D)."""
+    return innovations(prior, truth)
 
 
 def _summed(values: Tensor, counts: Tensor) -> Doubles:
