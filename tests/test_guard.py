@@ -74,6 +74,7 @@ class Spy:
 def guard_of(run: Path, policy=None, fallback="zero", *, filtered: bool = True, **settings) -> Guard:
     settings.setdefault("features", "filtered" if filtered else "mu")
     settings.setdefault("action_space", BOX)
+    settings.setdefault("heed", 0.0)  # so that the flags alone decide
     perceiver, monitor, belief_filter = parts_of(run)
     policy = Spy() if policy is None else policy
     return Guard(policy, perceiver, monitor, belief_filter if filtered else None, fallback, **settings)
@@ -99,10 +100,13 @@ class Scripted(FrameMonitor):
     """The monitor of a run, whose gate follows a script."""
 
     script = ""
+    stands_still: bool | None = None
 
     def update(self, frame, action=None) -> Verdict:
         flag, self.script = self.script[0], self.script[1:]
-        return replace(super().update(frame, action), trusted=flag == "t")
+        verdict = replace(super().update(frame, action), trusted=flag == "t")
+        self.is_still = self.is_still if self.stands_still is None else self.stands_still
+        return verdict
 
 
 # who acts
@@ -135,12 +139,41 @@ def test_the_gate_decides_as_the_caller_would(run, flags, expected, horizon, fil
     kind = "filtered" if filtered else "mu"
     monitor = Scripted.load(run)
     guard = Guard(
-        Spy(), Perceiver.load(run), monitor, belief_filter, horizon=horizon, features=kind, action_space=BOX
+        Spy(),
+        Perceiver.load(run),
+        monitor,
+        belief_filter,
+        horizon=horizon,
+        heed=0.0,
+        features=kind,
+        action_space=BOX,
     )
     monitor.script = flags
     for frame in frames_of(len(flags)):
         guard.act(frame)
     assert modes(guard) == expected
+
+
+@pytest.mark.parametrize(
+    ("heed", "still", "filtered", "expected"),
+    [
+        (1.0, False, True, "ppppp"),
+        (1.0, True, True, "pcccp"),
+        (0.0, False, True, "pcccp"),
+        (1.0, False, False, "pfffp"),
+    ],
+)
+def test_a_strange_frame_that_says_something_is_weighed(run, heed, still, filtered, expected) -> None:
+    belief_filter = BeliefFilter.load(run) if filtered else None
+    kind = "filtered" if filtered else "mu"
+    monitor = Scripted.load(run)
+    monitor.script, monitor.stands_still = "tuuut", still
+    settings = {"heed": heed, "features": kind, "action_space": BOX}
+    guard = Guard(Spy(), Perceiver.load(run), monitor, belief_filter, **settings)
+    for frame in frames_of(5):
+        guard.act(frame)
+    assert modes(guard) == expected
+    assert [step.trusted for step in guard.steps] == [True, False, False, False, True]
 
 
 def test_the_gate_of_a_run_shuts_noise_out_and_opens_again(run) -> None:

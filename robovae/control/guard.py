@@ -31,15 +31,19 @@ from robovae.uncertainty import FrameMonitor
 
 Frame = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+HEED = 0.7
+"""Mean sigma of a frame without trust up to which a filter weighs it rather than to pass over it."""
 
 
 class Guard:
     """Keeps a robot in control while its camera is not.
 
-    A frame that the monitor's gate trusts goes to the policy. Through others the belief coasts on the filter
-    and the policy acts on that ("coast"), for at most `horizon` of them in a row; then the fallback acts. It
-    acts at once where there is nothing to coast on: without a filter, and before the first trusted frame.
-    The policy takes over again on the first trusted frame; the gate decides, and it has hysteresis. If the
+    A frame that the monitor's gate trusts goes to the policy. So does, to a policy on "filtered" features, a
+    strange one that moves and still says something: the filter weighs it by its sigma, which says more than
+    a yes or no. Through others the belief coasts on the filter and the policy acts on that ("coast"), for at
+    most `horizon` of them in a row; then the fallback acts. It acts at once where there is nothing to coast
+    on: without a filter, and before the first frame that was believed.
+    The policy takes over again on the first frame that is believed; the gate has hysteresis. If the
     belief has gone stale by then, it begins anew from that frame (see `Carrier`). So does what the monitor
     expects, once only this has kept the gate shut for longer than the horizon (`FrameMonitor.forget`).
 
@@ -58,6 +62,7 @@ class Guard:
         fallback: "hold" goes on with the last action, "zero" rests; or a policy as above, for features that
             coast on without end.
         horizon: frames in a row to coast through at most; 0: none.
+        heed: mean sigma below which a frame without trust still says something; 0: none does.
         features: what the policy sees, one of `FEATURES`; by default what it says itself, else "mu".
         stack: how many beliefs at once, likewise, else 1.
         action_space: Box or Discrete, of the robot; by default the policy's own.
@@ -76,6 +81,7 @@ class Guard:
         fallback: Any = "hold",
         *,
         horizon: int = 10,
+        heed: float = HEED,
         features: str | None = None,
         stack: int | None = None,
         action_space: gym.Space[Any] | None = None,
@@ -83,6 +89,8 @@ class Guard:
     ) -> None:
         if horizon < 0:
             raise ControlError(f"horizon: expected 0 frames or more, received {horizon}")
+        if not 0.0 <= heed <= 1.0:
+            raise ControlError(f"heed: expected a sigma from 0 to 1, received {heed:g}")
         self.perceiver, self.monitor, self.horizon, self.enabled = perceiver, monitor, horizon, enabled
         run = monitor.scorer.model
         kind: str = own_or(policy, "features", str, features, "mu")
@@ -97,6 +105,7 @@ class Guard:
         self._fallback = fallback_of(fallback, self.actions)
         self._shares = shares_beliefs(perceiver, monitor)
         self._carrier = Carrier(seen, belief_filter, horizon)
+        self._heed = heed if kind == "filtered" else 0.0
         self.mode: Mode
         """Who acted last."""
         self.steps: list[GuardStep]
@@ -114,6 +123,7 @@ class Guard:
         name: str = "",
         fallback: Any = "hold",
         horizon: int = 10,
+        heed: float = HEED,
         enabled: bool = True,
     ) -> Self:
         """Read policy, monitor and filter of a run directory.
@@ -123,6 +133,7 @@ class Guard:
             name: of the policy; "" is the unnamed one.
             fallback: see `Guard`.
             horizon: see `Guard`.
+            heed: see `Guard`.
             enabled: see `Guard`.
 
         Raises:
@@ -136,7 +147,8 @@ class Guard:
         has_filter = policy.features == "filtered" or (Path(run) / FILTER).is_file()
         perceiver = Perceiver(monitor.scorer.model, uncertainty=monitor.scorer.uncertainty)
         belief_filter = BeliefFilter.load(run) if has_filter else None
-        return cls(policy, perceiver, monitor, belief_filter, fallback, horizon=horizon, enabled=enabled)
+        settings: dict[str, Any] = {"horizon": horizon, "heed": heed, "enabled": enabled}
+        return cls(policy, perceiver, monitor, belief_filter, fallback, **settings)
 
     def __repr__(self) -> str:
         state = f"horizon {self.horizon}" if self.enabled else "disabled"
@@ -154,7 +166,7 @@ class Guard:
 
         Args:
             frame: (H, W, 3) uint8.
-            trusted: whether to trust it, if the caller knows better than the monitor.
+            trusted: whether to believe it, if the caller knows better than the monitor.
 
         Returns:
             The action, always one of the action space; and what the monitor says of the frame.
@@ -165,11 +177,13 @@ class Guard:
         verdict = self.monitor.update(frame, self._told)
         if self.enabled and self.monitor.astray > self.horizon:
             self.monitor.forget()
+        belief = self._perceive(frame)
         is_trusted = verdict.trusted if trusted is None else trusted
-        action, problem = self._choose(self._follow(self._perceive(frame), is_trusted))
+        believed = is_trusted or (trusted is None and self._says_something(belief))
+        action, problem = self._choose(self._follow(belief, believed))
         self._last = action
         self._told = self.actions.row(action)
-        belief = self._carrier.belief
+        carried = self._carrier.belief
         self.steps.append(
             GuardStep(
                 step=len(self.steps),
@@ -178,8 +192,8 @@ class Guard:
                 action=action,
                 trusted=is_trusted,
                 coasted=self._carrier.gap,
-                mu=belief.mu[0].copy(),
-                sigma=float(belief.sigma.mean()),
+                mu=carried.mu[0].copy(),
+                sigma=float(carried.sigma.mean()),
                 problem=problem,
             )
         )
@@ -195,9 +209,12 @@ class Guard:
         belief: Belief = self.perceiver(frame[None])
         return belief
 
-    def _follow(self, belief: Belief, trusted: bool) -> Floats:
+    def _says_something(self, belief: Belief) -> bool:
+        return not self.monitor.is_still and float(belief.sigma.mean()) < self._heed
+
+    def _follow(self, belief: Belief, believed: bool) -> Floats:
         """Features for the policy, and who acts on them."""
-        if trusted or not self.enabled:
+        if believed or not self.enabled:
             self.mode = "policy"
             return self._carrier.see(belief, self._told)
         features = self._carrier.coast(self._told)

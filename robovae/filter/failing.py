@@ -1,6 +1,7 @@
 """What the filter makes of faults that come in bursts: errors of every arm, in latents and in joints."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,12 @@ from torch import Tensor
 from robovae.control.bursts import Bursts
 from robovae.dynamics import TemporalPrior
 from robovae.evaluate.probe import Probe, ProbeConfig
-from robovae.filter.beliefs import Beliefs, Ruler
-from robovae.filter.judging import Sums, arm_sums, arms
+from robovae.filter.beliefs import Beliefs, Ruler, follow
+from robovae.filter.judging import FILTERED, Sums, arms, summed
 from robovae.judge.cells import Faulted, Twins
-from robovae.judge.footage import Footage
+from robovae.judge.footage import Doubles, Footage
 from robovae.judge.reader import READABLE, joint_values
 from robovae.uncertainty.scoring import Scorer
-
-Squares = Callable[[Tensor], Tensor]
-"""Means (E, L, D) -> squared errors (E, L)."""
 
 
 class Failing:
@@ -32,7 +30,7 @@ class Failing:
         nominal: beliefs of training footage.
         train: that footage.
         joints: as the episodes' metadata give them; none if they do not.
-        probe: of what reads the joints.
+        probe: of what reads the joints, for each arm a probe of its own.
     """
 
     def __init__(
@@ -52,13 +50,11 @@ class Failing:
         drawn = np.stack([bursts.draw(length, rng) for _ in range(episodes)])
         self._lost = torch.from_numpy(drawn) & clean.here
         self._constant = nominal.total.sigma[nominal.here].median(0).values
-        ruler = Ruler(nominal.raw.mu[nominal.here])
-        self._measures: dict[str, Squares] = {"latents": lambda mu: ruler.squares(mu - clean.raw.mu)}
+        self._ruler = Ruler(nominal.raw.mu[nominal.here])
+        self._joints: _Joints | None = None
         if joints and train.qpos is not None and twins.clean.qpos is not None:
-            reader = Probe(nominal.raw.mu[nominal.here].numpy(), joint_values(train.qpos, joints), probe)
-            truth = torch.from_numpy(joint_values(twins.clean.qpos, joints))
-            squares = _joint_squares(reader, clean, truth)
-            self._measures |= {} if squares is None else {"joints": squares}
+            values = joint_values(train.qpos, joints), joint_values(twins.clean.qpos, joints)
+            self._joints = _Joints.read(_means(dynamics, nominal), nominal, clean, values, probe)
 
     def sums(self, faulted: Faulted) -> dict[str, Sums]:
         """Squared errors of one cell.
@@ -78,31 +74,61 @@ class Failing:
         return self._compared(self._clean, nowhere, {"others": ~nowhere})
 
     def _compared(self, bad: Beliefs, lost: Tensor, sides: Mapping[str, Tensor]) -> dict[str, Sums]:
-        means = arms(self._dynamics, self._clean, bad, lost, self._constant)
+        clean = self._clean
+        means = arms(self._dynamics, clean, bad, lost, self._constant)
+        errors = {"latents": {name: self._ruler.squares(mu - clean.raw.mu) for name, mu in means.items()}}
+        if self._joints is not None:
+            errors["joints"] = {name: self._joints.squares(name, mu) for name, mu in means.items()}
         return {
-            f"{name}, {side}": arm_sums(means, squares, counts & self._clean.here)
-            for name, squares in self._measures.items()
+            f"{what}, {side}": {name: summed(each, counts & clean.here) for name, each in by_arm.items()}
+            for what, by_arm in errors.items()
             for side, counts in sides.items()
         }
 
 
-def _joint_squares(reader: Probe, clean: Beliefs, values: Tensor) -> Squares | None:
-    """Errors in deviations of each value (N, k) that the encoder's mu tells; None where it tells none."""
+@dataclass(frozen=True, eq=False)
+class _Joints:
+    """Reads joints off the means of every arm, by a probe that was fitted to such means of nominal frames."""
 
-    def read(mu: Tensor) -> Tensor:
-        told: Tensor = torch.from_numpy(reader(mu.flatten(0, 1).numpy()))
-        return told.reshape(*mu.shape[:2], -1)
+    probes: Mapping[str, Probe]
+    truth: Tensor
+    """(E, L, k)."""
+    variance: Tensor
+    """(k,) of the truth."""
+    readable: Tensor
+    """(k,) which of the values the encoder's mu tells."""
 
-    truth = torch.zeros(*clean.here.shape, values.shape[1], dtype=values.dtype)
-    truth[clean.here] = values
-    variance = values.var(0) + 1e-12
-    error = (read(clean.raw.mu) - truth)[clean.here].square().mean(0) / variance
-    readable = error <= 1.0 - READABLE
-    if not readable.any():
-        return None
+    @classmethod
+    def read(
+        cls,
+        means: Mapping[str, Tensor],
+        nominal: Beliefs,
+        clean: Beliefs,
+        values: tuple[Doubles, Doubles],
+        config: ProbeConfig,
+    ) -> "_Joints | None":
+        """Fit the probes on nominal means and values (N, k); None where the clean frames tell no value."""
+        probes = {name: Probe(mu[nominal.here].numpy(), values[0], config) for name, mu in means.items()}
+        known = torch.from_numpy(values[1])
+        truth = torch.zeros(*clean.here.shape, known.shape[1], dtype=known.dtype)
+        truth[clean.here] = known
+        variance = known.var(0) + 1e-12
+        found = cls(probes, truth, variance, torch.ones(known.shape[1], dtype=torch.bool))
+        readable = found.errors("raw", clean.raw.mu)[clean.here].mean(0) <= 1.0 - READABLE
+        return replace(found, readable=readable) if readable.any() else None
 
-    def squares(mu: Tensor) -> Tensor:
-        error: Tensor = (read(mu) - truth).square() / variance
-        return error[..., readable].mean(-1)
+    def squares(self, arm: str, mu: Tensor) -> Tensor:
+        """Means (E, L, D) -> squared errors (E, L), in variances of each value."""
+        return self.errors(arm, mu)[..., self.readable].mean(-1)
 
-    return squares
+    def errors(self, arm: str, mu: Tensor) -> Tensor:
+        """The same of every value, (E, L, k)."""
+        probe = self.probes["filtered" if arm in FILTERED else arm]
+        read = torch.from_numpy(probe(mu.flatten(0, 1).numpy())).unflatten(0, mu.shape[:2])
+        error: Tensor = (read - self.truth).square() / self.variance
+        return error
+
+
+def _means(dynamics: TemporalPrior, nominal: Beliefs) -> dict[str, Tensor]:
+    filtered = follow(dynamics, nominal.total, nominal.action).posterior.mu
+    return {"raw": nominal.raw.mu, "calibrated": nominal.total.mu, "filtered": filtered}

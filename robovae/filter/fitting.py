@@ -194,19 +194,29 @@ def _loss(rollout: Rollout, batch: _Batch, scale: Tensor, config: FilterConfig) 
 def nats(prior: Gaussian, lone: Gaussian) -> Tensor:
     """Minus the log density of frames' messages under what was predicted, less constants: (..., D) -> (...,).
 
-    It is the likelihood by which a Kalman filter is fitted (Shumway & Stoffer 1982, eq. 13): the message of a
-    frame has variance v of its own, so that where it says little, the prediction need not be wide to hold it.
+    It is the likelihood by which a Kalman filter is fitted (Shumway & Stoffer 1982, section 2): a message has
+    a variance of its own, so that where a frame says little the prediction need not be wide to hold it.
+    """
+    squared, width = innovations(prior, lone)
+    return 0.5 * (squared + width.log()).sum(-1)
+
+
+def innovations(prior: Gaussian, lone: Gaussian) -> tuple[Tensor, Tensor]:
+    """How far each latent's message lies from its prediction.
 
     Args:
-        prior: predictions.
-        lone: beliefs of the frames under N(0, I).
+        prior: what was predicted, (..., D).
+        lone: beliefs of the frames under N(0, I), (..., D), sigma < 1.
+
+    Returns:
+        (location - m)^2 / (v + s^2) with v the message's variance, about 1 where both widths are true; and
+        v + s^2 times (1 - sigma^2), which goes to 1 where the frame says nothing. (..., D) each.
     """
     variance = torch.exp(2.0 * lone.log_sigma)
     silence = (1.0 - variance).clamp_min(_LEAST_SILENCE)
-    # Location mu / silence and variance v = variance / silence, both sides times the silence.
+    # The location is mu / silence and v is variance / silence: both sides are taken times the silence.
     width = variance + silence * torch.exp(2.0 * prior.log_sigma)
-    distance = (lone.mu - silence * prior.mu).square() / (silence * width)
-    return 0.5 * (distance + width.log()).sum(-1)
+    return (lone.mu - silence * prior.mu).square() / (silence * width), width
 
 
 def _rows(belief: Gaussian, rows: Tensor) -> Gaussian:

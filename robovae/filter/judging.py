@@ -20,7 +20,7 @@ from robovae.evaluate.intervals import interval, mean
 from robovae.evaluate.probe import STILL, ProbeConfig, Target, probe_table
 from robovae.evaluate.smoothness import BURN_IN
 from robovae.filter.beliefs import Beliefs, Ruler, follow
-from robovae.filter.fitting import silenced
+from robovae.filter.fitting import innovations, silenced
 from robovae.gaussian import Gaussian
 
 GAPS = (1, 2, 5, 10, 20)
@@ -30,6 +30,8 @@ LEVELS = {"50": 0.6745, "90": 1.6449}
 ARMS = ("raw", "calibrated", "filtered", "oracle", "constant")
 """The encoder's belief; the calibrated one; the filter's; the filter's when it is told which frames fail; the
 filter's when every frame has one sigma, whatever it shows."""
+FILTERED = ("filtered", "oracle", "constant")
+"""Those of them that the filter gives."""
 WIDTHS = {"free": 6, "ball": 3}
 """Numbers in the velocity of a joint, where it is not one."""
 
@@ -60,16 +62,16 @@ def predicted(dynamics: TemporalPrior, clean: Beliefs, ruler: Ruler) -> Facts:
     prior, truth = follow(dynamics, clean.total, clean.action).prior, clean.raw
     error = ruler.squares(prior.mu - truth.mu)[:, _FIRST:]
     hold = ruler.squares(truth.mu[:, :-1] - truth.mu[:, 1:])[:, BURN_IN:]
-    squared = _innovations(prior, truth)[:, _FIRST:]
+    squared = innovations(prior, truth)[0][:, _FIRST:]
     return {
-        "rmse": _rooted(_summed(error, counts)),
-        "hold_rmse": _rooted(_summed(hold, counts)),
-        "ratio": ratio(_summed(error, counts), _summed(hold, counts)),
+        "rmse": _rooted(summed(error, counts)),
+        "hold_rmse": _rooted(summed(hold, counts)),
+        "ratio": ratio(summed(error, counts), summed(hold, counts)),
         "coverage": {
-            name: _averaged(_summed(ruler.mean((squared <= wide**2).float()), counts))
+            name: _averaged(summed(ruler.mean((squared <= wide**2).float()), counts))
             for name, wide in LEVELS.items()
         },
-        "nis": _averaged(_summed(ruler.mean(squared), counts)),
+        "nis": _averaged(summed(ruler.mean(squared), counts)),
     }
 
 
@@ -99,9 +101,9 @@ def coasted(dynamics: TemporalPrior, clean: Beliefs, ruler: Ruler) -> list[Facts
             "frame_rmse": ruler.squares(end.sigma),
             "sigma": ruler.squares(prior.sigma),
         }
-        facts = {name: _rooted(_summed(each, counts)) for name, each in squares.items()}
-        inside = ruler.mean((_innovations(prior, end) <= LEVELS["90"] ** 2).float())
-        rows.append({"gap": gap, **facts, "coverage_90": _averaged(_summed(inside, counts))})
+        facts = {name: _rooted(summed(each, counts)) for name, each in squares.items()}
+        inside = ruler.mean((innovations(prior, end)[0] <= LEVELS["90"] ** 2).float())
+        rows.append({"gap": gap, **facts, "coverage_90": _averaged(summed(inside, counts))})
     return rows
 
 
@@ -130,9 +132,11 @@ def arms(
     return {"raw": raw.mu, "calibrated": total.mu, **held}
 
 
-def arm_sums(means: Mapping[str, Tensor], squares: Callable[[Tensor], Tensor], counts: Tensor) -> Sums:
-    """Squared errors of every arm's mean (E, L, D) by episode, over the frames that count (E, L)."""
-    return {name: _summed(squares(mu), counts) for name, mu in means.items()}
+def summed(values: Tensor, counts: Tensor) -> Doubles:
+    """Values (E, L) of the frames that count (E, L), summed by episode, and their number: (E, 2)."""
+    weight = counts.double()
+    sums: Doubles = torch.stack([(values.double() * weight).sum(1), weight.sum(1)], 1).numpy()
+    return sums
 
 
 def pooled(cells: Iterable[Sums]) -> Sums:
@@ -150,10 +154,15 @@ def compared(sums: Sums) -> Facts:
     }
 
 
-def ratio(above: Doubles, below: Doubles) -> Facts:
-    """Root mean square error over another's of the same frames: value, low, high. (E, 2) sums each."""
-    both = np.stack([above[:, 0], below[:, 0]], axis=1)
-    return _facts(both[below[:, 1] > 0], lambda sums: np.sqrt(sums[:, 0] / np.maximum(sums[:, 1], 1e-12)))
+def ratio(above: Doubles, below: Doubles) -> Facts | None:
+    """Root mean square error over another's of the same frames: value, low, high; None over no error at all.
+
+    Args:
+        above: (E, 2) sums.
+        below: the same of the other.
+    """
+    both = np.stack([above[:, 0], below[:, 0]], axis=1)[below[:, 1] > 0]
+    return _facts(both, lambda sums: np.sqrt(mean(sums))) if both[:, 1].all() else None
 
 
 def joint_velocities(store: EpisodeStore) -> list[Target]:
@@ -217,18 +226,6 @@ def _stepped(dynamics: TemporalPrior, z: Tensor, action: Tensor, memory: Tensor)
     shape = z.shape[:2]
     prior, after = dynamics.step(*(part.flatten(0, 1) for part in (z, action, memory)))
     return Gaussian(*(part.unflatten(0, shape) for part in prior)), after.unflatten(0, shape)
-
-
-def _innovations(prior: Gaussian, truth: Gaussian) -> Tensor:
-    """Squared distance of each message from its prediction, in the variance of both, (E, L, D)."""
-    return innovations(prior, truth)
-
-
-def _summed(values: Tensor, counts: Tensor) -> Doubles:
-    """Values (E, L) of the frames that count, summed by episode, and their number: (E, 2)."""
-    weight = counts.double()
-    sums: Doubles = torch.stack([(values.double() * weight).sum(1), weight.sum(1)], 1).numpy()
-    return sums
 
 
 def _averaged(sums: Doubles) -> Facts:

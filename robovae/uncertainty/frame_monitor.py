@@ -47,6 +47,9 @@ class FrameMonitor:
         """What one look told of the last frame, its calibrated belief among it; None before the first."""
         self.astray = 0
         """Frames in a row without trust in which no score but innovation was above the gate's limit."""
+        self.is_still = False
+        """Whether the last frame moved less than it should have, past the gate's limit: a frozen camera's may
+        look nominal and be sure of itself."""
 
     @classmethod
     def load(cls, run: str | PathLike[str], *, engine: str = "torch") -> Self:
@@ -117,7 +120,7 @@ class FrameMonitor:
         itself.
         """
         self._watch.reset()
-        self.astray = 0
+        self.astray, self.is_still = 0, False
 
     @torch.inference_mode()
     def update(self, frame: Frames, action: ArrayLike | None = None) -> Verdict:
@@ -145,7 +148,7 @@ class FrameMonitor:
             dims=lambda: (seen.total.log_sigma - seen.look.lone.log_sigma)[0].clamp_min(0.0).numpy(),
         )
         self.insight = seen
-        self.astray = self.astray + 1 if verdict.lost and self._is_usual_but_for_innovation(scores) else 0
+        self._remember(verdict, scores)
         return verdict
 
     def watch(self, frames: Frames, action: NDArray[Any]) -> list[Verdict]:
@@ -157,12 +160,13 @@ class FrameMonitor:
         self.reset()
         return [self.update(frame, action[t - 1] if t else None) for t, frame in enumerate(frames)]
 
-    def _is_usual_but_for_innovation(self, scores: dict[str, float]) -> bool:
-        evidence = self.calibration.evidence
+    def _remember(self, verdict: Verdict, scores: dict[str, float]) -> None:
+        evidence, limit = self.calibration.evidence, self._monitor.gate.limit
         alone = evidence.alone(evidence.levels(evidence.one(scores)))
         strengths = dict(zip(evidence.scores, alone.tolist(), strict=True))
         strengths.pop("innovation", None)
-        return bool(max(strengths.values()) <= self._monitor.gate.limit)
+        self.astray = self.astray + 1 if verdict.lost and max(strengths.values()) <= limit else 0
+        self.is_still = strengths.get("stillness", 0.0) > limit
 
     def _combined(self, scores: dict[str, Doubles]) -> Doubles:
         """Frames on their own have no temporal scores: theirs are taken to be the usual ones."""
