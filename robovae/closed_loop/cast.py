@@ -13,7 +13,7 @@ from robovae.belief import Perceiver
 from robovae.closed_loop.arms import Arm, Frames, Guarded, Random, Reflex, Still, constant_sigma
 from robovae.closed_loop.errors import ClosedLoopError
 from robovae.closed_loop.playing import play
-from robovae.control.guard import Guard
+from robovae.control.guard import HORIZON, Guard
 from robovae.filter import FILE as FILTER
 from robovae.policy.belief_policy import BeliefPolicy
 from robovae.policy.saving import RECORD, WEIGHTS, policy_dir, read_record
@@ -47,7 +47,7 @@ class Cast:
     """Name of a policy that was trained with augmented images."""
     fallback: str = "hold"
     """Of the guard."""
-    horizon: int = 10
+    horizon: int = HORIZON
     """Frames in a row that "both" and "oracle" coast through at most; "guard" falls back at once."""
     sigma: tuple[float, ...] | None = None
     """(D,) what is usual; without it there is no arm "constant sigma"."""

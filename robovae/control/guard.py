@@ -31,6 +31,9 @@ from robovae.uncertainty import FrameMonitor
 
 Frame = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+HORIZON = 20
+"""Frames to coast through: by then a prediction of Reacher or HalfCheetah is off by half of a held belief's
+error (launch/benchmarks/filter.py); InvertedPendulum's by four fifths."""
 HEED = 0.7
 """Mean sigma of a frame without trust up to which a filter weighs it rather than to pass over it."""
 
@@ -80,7 +83,7 @@ class Guard:
         belief_filter: BeliefFilter | None = None,
         fallback: Any = "hold",
         *,
-        horizon: int = 10,
+        horizon: int = HORIZON,
         heed: float = HEED,
         features: str | None = None,
         stack: int | None = None,
@@ -122,7 +125,7 @@ class Guard:
         *,
         name: str = "",
         fallback: Any = "hold",
-        horizon: int = 10,
+        horizon: int = HORIZON,
         heed: float = HEED,
         enabled: bool = True,
     ) -> Self:
