@@ -1,7 +1,7 @@
 """Judge the belief filter of calibrated runs: what it predicts, how it coasts, and what faults do to it.
 
-    python launch/benchmarks/filter.py --runs runs/reacher --data data/reacher           # minutes a run
-    python launch/benchmarks/filter.py --runs runs/reacher --data data/reacher --full    # half an hour
+    python launch/benchmarks/filter.py --runs runs/reacher --data data/reacher
+    python launch/benchmarks/filter.py --runs runs/reacher --data data/reacher --full    # more episodes, severities and frames
 
 Faults are those of TEST that leave the physics alone, in bursts of 1 to 11 steps on 40 % of the frames. What
 is finished is skipped, so that the same command goes on after an interruption. Every figure is of episodes
