@@ -1,11 +1,12 @@
 """Judge the belief filter of calibrated runs: what it predicts, how it coasts, and what faults do to it.
 
     python launch/benchmarks/filter.py --runs runs/reacher --data data/reacher
-    python launch/benchmarks/filter.py --runs runs/reacher --data data/reacher --full    # more episodes, severities and frames
+    python launch/benchmarks/filter.py --runs runs/reacher --data data/reacher --full
 
-Faults are those of TEST that leave the physics alone, in bursts of 1 to 11 steps on 40 % of the frames. What
-is finished is skipped, so that the same command goes on after an interruption. Every figure is of episodes
-that nothing was fitted on, with 95 % bootstrap intervals by episode in the JSON.
+With --full more episodes, frames and severities. Faults are those of TEST that leave the physics alone, in
+bursts of 1 to 11 steps on 40 % of the frames. What is finished is skipped, so that the same command goes on
+after an interruption. Every figure is of episodes that nothing was fitted on, with 95 % bootstrap intervals
+by episode in the JSON.
 """
 
 from dataclasses import dataclass, field
