@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 420, 232
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 30, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 20, 30, 40  # half of a long number fits beside the axis
 _DASHES = ("", "6 3", "2 3", "8 3 2 3")
 MOST_POINTS = 160
 """A line is thinned to this many points: more cannot be told apart at this width."""

@@ -112,7 +112,8 @@ def sees(record: Row) -> str | None:
         return None
     stack, dropped = record.get("stack") or 1, (record.get("config") or {}).get("drop_share")
     known += f", {stack} at once" if stack > 1 else ""
-    return known + (f"; {dropped:.0%} of the frames lost in training" if dropped else "")
+    lost = dropped and record.get("features") != "state"
+    return known + (f"; {dropped:.0%} of the frames lost in training" if lost else "")
 
 
 def condense(found: Row) -> dict[str, Any]:
