@@ -23,7 +23,7 @@ from robovae.frames import FrameError
 from robovae.report import charts, pictures, plots, words
 from robovae.run.directory import RunError, RunFacts, build_model, save_model
 from robovae.vae import ModelConfig
-from tests.chromium import CONTRAST, chromium, find
+from tests.chromium import CONTRAST
 from tests.toy_env import make_toy
 
 HOSTILE = "<script>alert('1')</script>&\"><img src=x onerror=alert(2)>"
@@ -431,15 +431,6 @@ def test_sheets_are_transparent_between_frames():
     assert sheet.shape == (4 * 2 + 2, 5 * 3 + 4, 4)
     assert (sheet[:4, :5, 3] == 255).all()
     assert (sheet[:, 5:7, 3] == 0).all()
-
-
-@pytest.fixture(scope="module")
-def tab():
-    binary = find()
-    if binary is None:
-        pytest.skip("no chromium here")
-    with chromium(binary) as one:
-        yield one
 
 
 @pytest.mark.browser

@@ -25,7 +25,7 @@ from robovae.run import policy_stage, run_stage
 from robovae.run.directory import load_model
 from robovae.run.files import policy_files, policy_places
 from robovae.video import write_video
-from tests.chromium import CONTRAST, chromium, find
+from tests.chromium import CONTRAST
 from tests.test_closed_loop import CONFIG, CREW, FAULTS, known, make_arms, make_env
 from tests.test_policy_training import TINY
 from tests.test_report import HOSTILE, Page, foreign, mismatches, save_toy
@@ -312,15 +312,6 @@ def test_names_from_outside_are_escaped(
     assert "script" not in Page(text).tags()
     assert not any("onerror" in attrs for attrs, _ in Page(text).all("img"))
     assert "What is missing here" in text
-
-
-@pytest.fixture(scope="module")
-def tab() -> Any:
-    binary = find()
-    if binary is None:
-        pytest.skip("no chromium here")
-    with chromium(binary) as one:
-        yield one
 
 
 BOXES = "[...document.querySelectorAll('#control .wide')].map(e => [e.scrollWidth, e.clientWidth])"

@@ -17,7 +17,7 @@ from robovae.filter import save_dynamics
 from robovae.report import charts, dreams
 from robovae.report.charts import Labels, Series
 from robovae.run.directory import load_model
-from tests.chromium import CONTRAST, chromium, find
+from tests.chromium import CONTRAST, Tab
 from tests.test_report import Page, foreign, mismatches, save_toy
 from tests.toy_env import make_toy
 
@@ -145,15 +145,12 @@ def test_a_band_lies_between_its_low_and_its_high() -> None:
 
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
-def test_a_real_browser_shows_it(run: Path, width: int, scheme: str) -> None:
-    if not (binary := find()):
-        pytest.skip("no Chromium here")
-    with chromium(binary) as tab:
-        tab.open(run / "report" / "index.html", width, scheme=scheme)
-        assert tab.complaints() == []
-        sizes = tab.evaluate("[...document.querySelectorAll('#dreaming img')].map(i => i.naturalWidth)")
-        assert sizes == [5 * 16 + 8] * 18
-        assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
-        area = tab.evaluate("document.querySelector('#dreaming polygon').getBoundingClientRect().width")
-        assert area > 100
-        assert tab.evaluate(CONTRAST) >= 4.5
+def test_a_real_browser_shows_it(tab: Tab, run: Path, width: int, scheme: str) -> None:
+    tab.open(run / "report" / "index.html", width, scheme=scheme)
+    assert tab.complaints() == []
+    sizes = tab.evaluate("[...document.querySelectorAll('#dreaming img')].map(i => i.naturalWidth)")
+    assert sizes == [5 * 16 + 8] * 18
+    assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    area = tab.evaluate("document.querySelector('#dreaming polygon').getBoundingClientRect().width")
+    assert area > 100
+    assert tab.evaluate(CONTRAST) >= 4.5

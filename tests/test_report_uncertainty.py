@@ -21,7 +21,7 @@ from robovae.judge import Functions, Subject, Watched, alarm_table, judge
 from robovae.monitor import Monitor, MonitorConfig, calibrate
 from robovae.report import filmchart, pictures, shortfalls, uncertainty, words
 from robovae.report.films import Film, FilmError, load_films, save_films
-from tests.chromium import CONTRAST, chromium, find
+from tests.chromium import CONTRAST
 from tests.test_judge import CONFIG, FAULTS, ground, make_env, saturated, subject
 from tests.test_report import HOSTILE, Page, foreign, mismatches, save_toy
 from tests.toy_env import make_toy
@@ -400,15 +400,6 @@ def test_names_from_outside_are_escaped(
     assert "script" not in Page(page).tags()
     assert not any("onerror" in attrs for attrs, _ in Page(page).all("img"))
     assert page.count("&lt;script&gt;") > 5
-
-
-@pytest.fixture(scope="module")
-def tab() -> Any:
-    binary = find()
-    if binary is None:
-        pytest.skip("no chromium here")
-    with chromium(binary) as one:
-        yield one
 
 
 BOXES = "[...document.querySelectorAll('.wide')].map(e => [e.scrollWidth, e.clientWidth])"

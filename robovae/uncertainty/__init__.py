@@ -4,7 +4,8 @@ from robovae.uncertainty.calibrate import calibrate_run
 from robovae.uncertainty.config import CalibrateConfig, CalibrateEvent
 from robovae.uncertainty.following import TEMPORAL
 from robovae.uncertainty.frame_monitor import FrameMonitor
-from robovae.uncertainty.model import NotCalibratedError, Uncertainty, load_uncertainty
+from robovae.uncertainty.model import Uncertainty, load_uncertainty
+from robovae.uncertainty.part import NotCalibratedError
 from robovae.uncertainty.scores import SCORES
 from robovae.uncertainty.scoring import Scorer
 

@@ -6,22 +6,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from robovae.errors import RobovaeError
 from robovae.gaussian import Gaussian
-from robovae.monitor import fingerprint_of
-from robovae.run.directory import read_note, read_tensors, write_tensors
 from robovae.uncertainty.look import Look, look
 from robovae.uncertainty.noise import MeasurementNoise, describe, widen
+from robovae.uncertainty.part import Part
 from robovae.uncertainty.scores import Strangeness
 from robovae.vae import VAE
 
 FILE = "uncertainty.safetensors"
-FORMAT = "1"
-"""Version of the names in it."""
-
-
-class NotCalibratedError(RobovaeError):
-    """A run has no calibration yet, or one of other weights."""
+_PART = Part(FILE, "1", "a calibrated run", "the calibration of these weights, received another's")
 
 
 @dataclass(frozen=True)
@@ -61,10 +54,7 @@ class Uncertainty(nn.Module):
 
 def save_uncertainty(run: Path, uncertainty: Uncertainty) -> Path:
     """Write RUN/uncertainty.safetensors, bound to the weights beside it."""
-    path = run / FILE
-    tensors = {name: value.detach().cpu().contiguous() for name, value in uncertainty.state_dict().items()}
-    write_tensors(path, tensors, {"format": FORMAT, "model": fingerprint_of(run / "model.safetensors")})
-    return path
+    return _PART.save(run, uncertainty)
 
 
 def load_uncertainty(run: Path, vae: VAE) -> Uncertainty:
@@ -74,18 +64,4 @@ def load_uncertainty(run: Path, vae: VAE) -> Uncertainty:
         NotCalibratedError: there is none, or it is of another format or other weights.
         RunError: it is damaged.
     """
-    path = run / FILE
-    mend = f"run `robovae calibrate {run} --data DATA`"
-    if not path.is_file():
-        raise NotCalibratedError(f"{run}: expected a calibrated run ({FILE}), received none; {mend}")
-    tensors = read_tensors(path)
-    wanted = {"format": FORMAT, "model": fingerprint_of(run / "model.safetensors")}
-    uncertainty = Uncertainty(vae)
-    own = {name: tuple(value.shape) for name, value in uncertainty.state_dict().items()}
-    if read_note(path) != wanted or own != {name: tuple(value.shape) for name, value in tensors.items()}:
-        raise NotCalibratedError(
-            f"{path}: expected the calibration of these weights, received another's; {mend}"
-        )
-    uncertainty.load_state_dict(tensors)
-    uncertainty.requires_grad_(False)
-    return uncertainty.eval()
+    return _PART.load(run, lambda tensors: Uncertainty(vae))
