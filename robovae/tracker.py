@@ -1,8 +1,8 @@
 """Carry beliefs through time, and let each frame count for as much as it says.
 
-Prediction: a temporal prior p(z_t | z_<t, a_<t), on the posterior means. Update: the prior
-times the frame's message (`dynamics.fuse`), precision by precision as in a Kalman update. A frame that says
-nothing (sigma = 1) leaves the prediction as it is.
+Prediction: the dynamics p(z_t | z_<t, a_<t), on the posterior means. Update: what was predicted times the
+frame's message (`dynamics.fuse`), precision by precision as in a Kalman update. A frame that says nothing
+(sigma = 1) leaves the prediction as it is.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,8 @@ from torch import Tensor
 from robovae.dynamics import TemporalPrior, fuse
 from robovae.gaussian import Gaussian
 
-_LEAST_SILENCE = 1e-6
+_LEAST_SILENCE = 1e-3
+"""1 - sigma^2 at least: where there is no message, none can be missed by far."""
 
 
 class Step(NamedTuple):
@@ -31,7 +32,7 @@ class Tracker:
     """Tracks B sequences side by side.
 
     Args:
-        dynamics: the temporal prior.
+        dynamics: p(z_t | z_<t, a_<t).
     """
 
     def __init__(self, dynamics: TemporalPrior) -> None:
@@ -94,20 +95,21 @@ class Tracker:
         return lone.mu.new_zeros(len(lone.mu), self.dynamics.cell.hidden_size)
 
 
-def innovation(prior: Gaussian, lone: Gaussian) -> Tensor:
-    """How far a frame's message lies from the prediction, in the width that both allow it.
+def innovations(prior: Gaussian, lone: Gaussian) -> tuple[Tensor, Tensor]:
+    """How far each latent's message lies from its prediction.
 
     Args:
-        prior: what was predicted, (B, D).
-        lone: the frame's belief under N(0, I), (B, D), sigma < 1.
+        prior: what was predicted, (..., D).
+        lone: beliefs of the frames under N(0, I), (..., D), sigma <= 1.
 
     Returns:
-        Mean over latents of (location - m)^2 / (variance + s^2), (B,); about 1 where both are true. It is the
-        normalised innovation squared of a Kalman filter (Bar-Shalom et al. 2001, 5.4), an update a latent.
+        (location - m)^2 / (v + s^2) with v the message's variance, about 1 where both widths are true and 0
+        where the frame says nothing: the normalised innovation squared of a Kalman filter (Bar-Shalom et
+        al. 2001, 5.4), an update a latent; and v + s^2 times (1 - sigma^2), which goes to 1 where the frame
+        says nothing. (..., D) each.
     """
     variance = torch.exp(2.0 * lone.log_sigma)
     silence = (1.0 - variance).clamp_min(_LEAST_SILENCE)
-    # Both sides times the silence, so that a frame that says nothing is no surprise instead of 0 / 0.
-    distance = (lone.mu - silence * prior.mu).square()
-    allowed = silence * (variance + silence * torch.exp(2.0 * prior.log_sigma))
-    return (distance / allowed).mean(1)
+    # The location is mu / silence and v is variance / silence: both sides are taken times the silence.
+    width = variance + silence * torch.exp(2.0 * prior.log_sigma)
+    return (lone.mu - silence * prior.mu).square() / (silence * width), width

@@ -20,6 +20,7 @@ from robovae.filter.config import FilterConfig
 from robovae.frames import BATCH, to_tensor
 from robovae.gaussian import Gaussian
 from robovae.run.directory import RunModel
+from robovae.tracker import innovations
 from robovae.train.data import Sequences
 from robovae.train.muon import Muon
 from robovae.train.objectives import learning_rate
@@ -34,8 +35,6 @@ MOST = -1e-6
 _CLIP = 100.0
 _LEAST_SCALE = 1e-3
 """Deviation of a latent at least: one that never moves is not to be predicted to the last digit."""
-_LEAST_SILENCE = 1e-3
-"""1 - sigma^2 at least, for what is predicted: where there is no message, none can be missed by far."""
 
 ImagesOf = Callable[[NDArray[np.int64]], Tensor]
 
@@ -199,24 +198,6 @@ def nats(prior: Gaussian, lone: Gaussian) -> Tensor:
     """
     squared, width = innovations(prior, lone)
     return 0.5 * (squared + width.log()).sum(-1)
-
-
-def innovations(prior: Gaussian, lone: Gaussian) -> tuple[Tensor, Tensor]:
-    """How far each latent's message lies from its prediction.
-
-    Args:
-        prior: what was predicted, (..., D).
-        lone: beliefs of the frames under N(0, I), (..., D), sigma < 1.
-
-    Returns:
-        (location - m)^2 / (v + s^2) with v the message's variance, about 1 where both widths are true; and
-        v + s^2 times (1 - sigma^2), which goes to 1 where the frame says nothing. (..., D) each.
-    """
-    variance = torch.exp(2.0 * lone.log_sigma)
-    silence = (1.0 - variance).clamp_min(_LEAST_SILENCE)
-    # The location is mu / silence and v is variance / silence: both sides are taken times the silence.
-    width = variance + silence * torch.exp(2.0 * prior.log_sigma)
-    return (lone.mu - silence * prior.mu).square() / (silence * width), width
 
 
 def _rows(belief: Gaussian, rows: Tensor) -> Gaussian:

@@ -20,8 +20,9 @@ from robovae.evaluate.intervals import interval, mean
 from robovae.evaluate.probe import STILL, ProbeConfig, Target, probe_table
 from robovae.evaluate.smoothness import BURN_IN
 from robovae.filter.beliefs import Beliefs, Ruler, follow
-from robovae.filter.fitting import innovations, silenced
+from robovae.filter.fitting import silenced
 from robovae.gaussian import Gaussian
+from robovae.tracker import innovations
 
 GAPS = (1, 2, 5, 10, 20)
 """Frames that are coasted over, the last of them being the one that is predicted."""

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from robovae.dynamics import TemporalPrior
 from robovae.gaussian import Gaussian
-from robovae.tracker import Tracker, innovation
+from robovae.tracker import Tracker, innovations
 
 TEMPORAL = ("innovation", "stillness")
 """Names, in the order of the columns that `Follower` gives; the other scores judge a frame on its own."""
@@ -24,7 +24,7 @@ class Follower:
       surprise to a filter that has watched it for some steps, but it moves by nothing at all.
 
     Args:
-        dynamics: the temporal prior.
+        dynamics: of the belief filter.
     """
 
     def __init__(self, dynamics: TemporalPrior) -> None:
@@ -70,7 +70,7 @@ def temporal_scores(lone: Gaussian, prior: Gaussian, last: Tensor, before: Tenso
     Returns:
         (B, len(TEMPORAL)).
     """
-    surprise = torch.log(innovation(prior, lone) + _QUIET)
+    surprise = torch.log(innovations(prior, lone)[0].mean(1) + _QUIET)
     expected = ((prior.mu - last).square() + prior.sigma.square()).mean(1)
     moved = (lone.mu - before).square().mean(1)
     return torch.stack([surprise, torch.log((expected + _STILL) / (moved + _STILL))], 1)
