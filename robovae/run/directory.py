@@ -1,9 +1,10 @@
 """The model in a run directory: `config.json` that a person can read, `model.safetensors` beside it."""
 
+import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -144,16 +145,30 @@ def load_model(run: Path) -> RunModel:
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], note: dict[str, str] | None = None) -> None:
-    """Write a safetensors file aside, sync it, and rename it into place."""
+    """Write a safetensors file aside, sync it, and rename it into place; same content, same bytes."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         save_file(tensors, aside, metadata=note)
-        with aside.open("rb") as file:
+        with aside.open("r+b") as file:
+            _order_note(file)
+            file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
     except (OSError, SafetensorError) as error:
         aside.unlink(missing_ok=True)
         raise RunError(f"{path}: cannot be written ({error}); free space or choose another --out") from error
+
+
+def _order_note(file: BinaryIO) -> None:
+    """Sort the keys of the note: safetensors writes them in an order that is drawn anew each time."""
+    size = int.from_bytes(file.read(8), "little")
+    header = json.loads(file.read(size))
+    if note := header.get("__metadata__"):
+        text = json.dumps(
+            {**header, "__metadata__": dict(sorted(note.items()))}, ensure_ascii=False, separators=(",", ":")
+        )
+        file.seek(8)
+        file.write(text.encode().ljust(size))
 
 
 def read_note(path: Path) -> dict[str, str]:
