@@ -30,10 +30,10 @@ from robovae.judge import JudgeError
 from robovae.policy.network import Actor
 from robovae.policy.saving import fingerprints, policy_dir, save_policy
 from robovae.run.directory import RunFacts, build_model, save_model
-from robovae.uncertainty import CalibrateConfig, calibrate_run
 from robovae.vae import ModelConfig
 from tests.test_closed_loop import FAULTS, SPACE, ToyFaulty
 from tests.test_train import toy_episode
+from tests.toy_beliefs import calibrate_with
 
 SCRIPT = Path(__file__).parents[1] / "launch" / "benchmarks" / "control.py"
 FACTS = RunFacts((16, 16, 3), 2, "Toy-v0", {"height": 16, "width": 16})
@@ -66,11 +66,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_episode(data, toy_episode(seed))
     torch.manual_seed(0)
     save_model(path, build_model(ModelConfig.tiny(), replace(FACTS, render_spec=None)))
-    calibrate_run(path, data, CalibrateConfig.tiny())
+    latents = ModelConfig.tiny().latent_dim
+    calibrate_with(TemporalPrior(latents, 2, 6), path, data)
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps({**config, "render_spec": FACTS.render_spec}))
-    latents = ModelConfig.tiny().latent_dim
-    save_dynamics(path, TemporalPrior(latents, 2, 6))
     memory = BeliefFilter.load(path).memory_dim
     write_policy(path, "", "belief", "filtered", latents + memory, 0)
     write_policy(path, "mu", "belief", "mu", latents, 1)

@@ -12,12 +12,14 @@ import torch
 import robovae
 from robovae.belief import Perceiver
 from robovae.cli import export as command
+from robovae.dynamics import TemporalPrior
 from robovae.episodes import EpisodeStore, write_episode
 from robovae.export import ExportError, Graph, export_run
 from robovae.export import writing as module
 from robovae.export.graph import STATE, load_graph
+from robovae.filter import BeliefFilter, save_dynamics
 from robovae.monitor import Monitor, Verdict, Why
-from robovae.run.directory import RunFacts, build_model, load_model, save_model
+from robovae.run.directory import RunFacts, build_model, save_model
 from robovae.uncertainty import (
     SCORES,
     TEMPORAL,
@@ -30,6 +32,7 @@ from robovae.uncertainty import (
 from robovae.uncertainty.following import Follower
 from robovae.vae import ModelConfig
 from tests.test_train import toy_episode
+from tests.toy_beliefs import LATENTS, calibrate_with, make_filter
 
 FACTS = RunFacts((16, 16, 3), 2, "Toy-v0", None)
 VERDICT = Verdict(0.0, 1.0, True, 0, 0.0, False, False, Why("sigma", 0.0))
@@ -47,12 +50,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     path = tmp_path_factory.mktemp("run")
     torch.manual_seed(0)
-    model = build_model(ModelConfig.tiny(), FACTS)
-    torch.nn.init.normal_(
-        model.dynamics.head.weight
-    )  # fresh dynamics predict no change, whatever they remember
-    save_model(path, model)
-    calibrate_run(path, data, CalibrateConfig.tiny())
+    save_model(path, build_model(ModelConfig.tiny(), FACTS))
+    # Dynamics that are hardly trained would predict no change, whatever they remember.
+    calibrate_with(make_filter(LATENTS, 2).dynamics, path, data)
     found = export_run(path)
     assert found["largest_difference"] < module.TOLERANCE
     return path
@@ -102,7 +102,7 @@ class TestGraph:
             load_graph(exported),
             Scorer.load(exported),
         )
-        follower, state = Follower(load_model(exported).dynamics), None
+        follower, state = Follower(BeliefFilter.load(exported).dynamics), None
         for t in range(6):
             frames = np.stack([episode.image[t], episode.image[t + 5]])
             action = np.stack([episode.action[t], episode.action[t + 5]]).astype(np.float32)
@@ -138,6 +138,24 @@ class TestGraph:
         with pytest.raises(ExportError, match="another's; run `robovae export"):
             FrameMonitor.load(run, engine="onnx")
         assert robovae.load_monitor(run), "torch needs no graph"
+
+    def test_a_graph_of_another_filter_is_refused(self, run):
+        save_dynamics(run, TemporalPrior(LATENTS, 2, 6))
+        with pytest.raises(ExportError, match="another's; run `robovae export"):
+            FrameMonitor.load(run, engine="onnx")
+        (run / "filter.safetensors").unlink()
+        with pytest.raises(ExportError, match="another's; run `robovae export"):
+            robovae.load(run, engine="onnx")
+        with pytest.raises(NotCalibratedError, match=r"expected a filter .* run `robovae calibrate"):
+            export_run(run)
+
+    def test_a_graph_from_before_it_held_the_filter_is_refused(self, run):
+        path = run / "export" / "robovae.json"
+        about = json.loads(path.read_text())
+        del about["filter.safetensors"]
+        path.write_text(json.dumps(about))
+        with pytest.raises(ExportError, match="another's; run `robovae export"):
+            robovae.load(run, engine="onnx")
 
     def test_a_damaged_graph_is_refused(self, run):
         path = run / "export" / "robovae.onnx"

@@ -25,13 +25,14 @@ from robovae.frames import FrameError
 from robovae.gaussian import Gaussian
 from robovae.monitor import Verdict
 from robovae.run.directory import RunFacts, build_model, save_model
+from robovae.run.files import SCORING, run_digest
 from robovae.tracker import Tracker
-from robovae.uncertainty import SCORES, CalibrateConfig, FrameMonitor, NotCalibratedError, calibrate_run
+from robovae.uncertainty import SCORES, FrameMonitor, NotCalibratedError
 from robovae.uncertainty.model import Insight
 from robovae.uncertainty.watch import TorchWatch
 from robovae.vae import ModelConfig
 from tests.test_train import toy_episode
-from tests.toy_beliefs import make_filter
+from tests.toy_beliefs import calibrate_with, make_filter
 
 LATENTS = ModelConfig.tiny().latent_dim
 BOX = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
@@ -47,11 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_episode(data, toy_episode(seed))
     torch.manual_seed(0)
     save_model(path, build_model(ModelConfig.tiny(), FACTS))
-    calibrate_run(path, data, CalibrateConfig.tiny())
-    torch.manual_seed(1)
-    dynamics = TemporalPrior(LATENTS, 2, 6)
-    torch.nn.init.normal_(dynamics.head.weight, std=0.5)  # no identity: action and memory both move it
-    save_dynamics(path, dynamics)
+    calibrate_with(make_filter(LATENTS, 2).dynamics, path, data)
     return path
 
 
@@ -626,16 +623,13 @@ def test_a_guard_of_a_run(trained) -> None:
         np.testing.assert_array_equal(alone.act(frame)[0], policy(frame))
 
 
-def test_a_policy_on_plain_beliefs_coasts_where_the_run_has_a_filter(trained) -> None:
+def test_a_policy_on_plain_beliefs_coasts_too(trained) -> None:
     guard = Guard.load(trained, name="plain")
     drive(guard, "tut")
     assert modes(guard) == "pcp"
     (trained / "filter.safetensors").unlink()
-    guard = Guard.load(trained, name="plain")
-    drive(guard, "tut")
-    assert modes(guard) == "pfp"
-    with pytest.raises(NotCalibratedError, match="robovae calibrate"):
-        Guard.load(trained)
+    with pytest.raises(NotCalibratedError, match=r"expected a filter .* run `robovae calibrate"):
+        Guard.load(trained, name="plain")
 
 
 def test_it_takes_a_policy_of_stable_baselines(run) -> None:
@@ -778,7 +772,7 @@ PAGE = (Path(__file__).resolve().parents[1] / "docs" / "guard.md").read_text(enc
 
 @pytest.mark.gl
 def test_the_code_of_the_page_runs(tmp_path, monkeypatch) -> None:
-    from robovae.monitor import MonitorConfig, calibrate, fingerprint_of
+    from robovae.monitor import MonitorConfig, calibrate
     from robovae.policy.network import Actor
     from robovae.policy.saving import fingerprints, policy_dir, save_policy
     from robovae.uncertainty import SCORES, TEMPORAL, Uncertainty
@@ -797,8 +791,7 @@ def test_the_code_of_the_page_runs(tmp_path, monkeypatch) -> None:
     rng = np.random.default_rng(0)
     scores = [{name: rng.normal(size=20) for name in (*SCORES, *TEMPORAL)} for _ in range(40)]
     rates = MonitorConfig(alpha=0.1, alpha_gate=0.1, tail=0.1)
-    weights = fingerprint_of(where / "model.safetensors")
-    calibrate(scores[:20], scores[20:], rates, weights).save(where / "monitor.json")
+    calibrate(scores[:20], scores[20:], rates, run_digest(where, SCORING)).save(where / "monitor.json")
     width = LATENTS + model.dynamics.cell.hidden_size
     layer = (rng.normal(size=(2, width)).astype(np.float32), np.zeros(2, np.float32))
     actor = Actor((layer,), "tanh", "squashed", camera.action_space)

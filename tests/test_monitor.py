@@ -531,7 +531,7 @@ def test_a_calibration_survives_its_file_and_decides_alike(tmp_path):
 
 def test_a_monitor_of_other_weights_is_refused(tmp_path):
     path = CALIBRATION.save(tmp_path / "monitor.json")
-    with pytest.raises(MonitorError, match=r"expected a monitor of these weights .* run `robovae calibrate"):
+    with pytest.raises(MonitorError, match=r"of the model, sigma and filter .* run `robovae calibrate"):
         Calibration.load(path, fingerprint="abd")
     with pytest.raises(MonitorError, match=r"expected a calibrated monitor, received none; run `robovae"):
         Calibration.load(tmp_path / "none.json")
@@ -540,7 +540,8 @@ def test_a_monitor_of_other_weights_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ({"format": 99}, "expected format 2, received 99; run `robovae calibrate`"),
+        ({"format": 99}, "expected format 3, received 99; run `robovae calibrate`"),
+        ({"format": 2}, "expected format 3, received 2; run `robovae calibrate`"),
         ({"maxima": [1.0] * 98}, "at least 99 calibration episodes"),
         ({"longst": 3}, "unknown key 'longst'; did you mean 'longest'"),
         ({"config": {"alpha": 2.0}}, "alpha: expected a rate between 0 and 1, received 2.0"),
@@ -550,16 +551,6 @@ def test_a_monitor_of_other_weights_is_refused(tmp_path):
 def test_a_file_that_was_edited_wrongly_is_refused(edit, message):
     with pytest.raises((MonitorError, ConfigError), match=message):
         Calibration.from_dict({**CALIBRATION.to_dict(), **edit})
-
-
-def test_a_file_of_format_1_keeps_its_evidence():
-    data = {**CALIBRATION.to_dict(), "format": 1}
-    evidence = {name: data["evidence"][name] for name in ("scores", "centre", "limit", "memory")}
-    old = Calibration.from_dict({**data, "evidence": {**evidence, "unit": [0.5, 0.25, 2.0]}})
-    strengths = old.evidence.strengths(np.array([1.5, 2.0, -1.0]), np.array([0.5, 0.5, 1.0]))
-    np.testing.assert_allclose(strengths, [1.5, 2.0, -1.0, 1.0, 2.0, 0.5])
-    with pytest.raises(MonitorError, match="expected format 2, received 1"):
-        Calibration.from_dict({**data, "evidence": evidence})
 
 
 def test_a_missing_number_of_a_score_is_refused():

@@ -67,10 +67,11 @@ def test_the_python_in_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     from gymnasium.spaces import Box
 
     from robovae.filter import save_dynamics
-    from robovae.monitor import MonitorConfig, calibrate, fingerprint_of
+    from robovae.monitor import MonitorConfig, calibrate
     from robovae.policy.network import Actor
     from robovae.policy.saving import fingerprints, policy_dir, save_policy
     from robovae.run.directory import RunFacts, build_model, save_model
+    from robovae.run.files import SCORING, run_digest
     from robovae.uncertainty import SCORES, TEMPORAL, Uncertainty
     from robovae.uncertainty.model import save_uncertainty
     from robovae.vae import ModelConfig
@@ -93,9 +94,7 @@ def test_the_python_in_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     rng = np.random.default_rng(0)
     episodes = [{name: rng.normal(size=20) for name in (*SCORES, *TEMPORAL)} for _ in range(40)]
     rates = MonitorConfig(alpha=0.1, alpha_gate=0.1, tail=0.1)
-    calibrate(episodes[:20], episodes[20:], rates, fingerprint_of(run / "model.safetensors")).save(
-        run / "monitor.json"
-    )
+    calibrate(episodes[:20], episodes[20:], rates, run_digest(run, SCORING)).save(run / "monitor.json")
     monkeypatch.chdir(tmp_path)
     snippets = re.findall(r"```python\n(.*?)```", README, re.S)
     assert len(snippets) >= 2

@@ -1,6 +1,8 @@
 """Measurement noise, corruptions, scores, and a calibrated run from end to end on toy frames."""
 
+import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +16,13 @@ import robovae
 from robovae.belief import Perceiver
 from robovae.dynamics import TemporalPrior
 from robovae.episodes import EpisodeError, EpisodeStore, write_episode
+from robovae.filter import load_dynamics, save_dynamics
 from robovae.frames import FrameError
 from robovae.gaussian import Gaussian, kl
+from robovae.judge import Footage
 from robovae.monitor import CalibrationError, MonitorError
-from robovae.run.directory import RunError, RunFacts, build_model, read_tensors, save_model
+from robovae.run.directory import RunError, RunFacts, build_model, load_model, save_model
+from robovae.run.files import CALIBRATION
 from robovae.uncertainty import (
     SCORES,
     TEMPORAL,
@@ -35,6 +40,7 @@ from robovae.uncertainty.noise import MeasurementNoise, misfit, widen
 from robovae.uncertainty.scores import Strangeness
 from robovae.vae import ModelConfig
 from tests.test_train import toy_episode
+from tests.toy_beliefs import make_filter
 
 LONE = st.tuples(st.floats(-5, 5), st.floats(-6.5, -1e-2))
 
@@ -170,6 +176,12 @@ def run(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def copied(run: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return Path(shutil.copytree(run, tmp_path / "copied"))
+
+
 def test_what_the_limits_can_spare_sets_the_scales_and_training_episodes_make_up_for_the_rest(data):
     train, held_out = EpisodeStore(data).split("train"), EpisodeStore(data).split("calibrate")
     config = CalibrateConfig.tiny()
@@ -258,10 +270,51 @@ class TestCalibratedRun:
         for name in ("config.json", "model.safetensors"):
             (tmp_path / "run" / name).write_bytes((run / name).read_bytes())
         calibrate_run(tmp_path / "run", data, CalibrateConfig.tiny())
-        assert (tmp_path / "run" / "monitor.json").read_bytes() == (run / "monitor.json").read_bytes()
-        own, again = (read_tensors(path / "uncertainty.safetensors") for path in (run, tmp_path / "run"))
-        assert own.keys() == again.keys()
-        assert all(torch.equal(own[name], again[name]) for name in own)
+        for name in CALIBRATION:
+            assert (tmp_path / "run" / name).read_bytes() == (run / name).read_bytes(), name
+        assert not [*run.glob(".*")], "something was left behind"
+
+    def test_temporal_scores_follow_the_filter_and_the_others_do_not(self, run, data):
+        scorer, footage = Scorer.load(run), Footage.of(EpisodeStore(data).split("test"))
+        model, uncertainty = scorer.model, scorer.uncertainty
+        found = scorer.sequence_scores(footage)
+        for dynamics, same in (
+            (load_dynamics(run, model), True),
+            (model.dynamics, False),
+            (make_filter(model.vae.config.latent_dim, 2).dynamics, False),
+        ):
+            other = Scorer(model, uncertainty, dynamics).sequence_scores(footage)
+            assert all(np.array_equal(found[name], other[name]) for name in SCORES)
+            assert [np.array_equal(found[name], other[name]) for name in TEMPORAL] == [same, same]
+
+    def test_what_fails_midway_leaves_the_run_as_it_was(self, run, data, copied, monkeypatch):
+        before = {path.name: path.read_bytes() for path in copied.iterdir()}
+
+        def full(*args: object, **settings: object) -> None:
+            raise OSError("no space left on device")
+
+        for place in ("robovae.filter.model.save_dynamics", "robovae.uncertainty.calibrate.calibrate"):
+            with monkeypatch.context() as patch:
+                patch.setattr(place, full)
+                with pytest.raises(OSError, match="no space left"):
+                    calibrate_run(copied, data, replace(CalibrateConfig.tiny(), seed=1))
+            assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
+
+    def test_a_part_that_is_the_same_again_keeps_its_bytes(self, copied):
+        """Policies are bound to the digest of the filter; older files have the note's keys in any order."""
+        model, path = load_model(copied), copied / "filter.safetensors"
+        whole, size = path.read_bytes(), int.from_bytes(path.read_bytes()[:8], "little")
+        header = json.loads(whole[8 : 8 + size])
+        header["__metadata__"] = dict(reversed(header["__metadata__"].items()))
+        old = whole[:8] + json.dumps(header, separators=(",", ":")).encode().ljust(size) + whole[8 + size :]
+        assert old != whole
+        path.write_bytes(old)
+        dynamics = load_dynamics(copied, model)
+        save_dynamics(copied, dynamics)
+        assert path.read_bytes() == old
+        dynamics.head.bias += 1.0
+        save_dynamics(copied, dynamics)
+        assert torch.equal(load_dynamics(copied, model).head.bias, dynamics.head.bias)
 
 
 def test_a_frame_that_stands_still_while_it_should_move_is_still_and_one_that_jumps_is_an_innovation():
@@ -294,21 +347,37 @@ class TestRefusals:
     def test_the_calibration_of_other_weights(self, run, tmp_path):
         torch.manual_seed(7)
         save_model(tmp_path, build_model(ModelConfig.tiny(), RunFacts((16, 16, 3), 2, "Toy-v0", None)))
-        for name in ("uncertainty.safetensors", "monitor.json"):
+        for name in CALIBRATION:
             (tmp_path / name).write_bytes((run / name).read_bytes())
         with pytest.raises(NotCalibratedError, match="another's"):
             robovae.load_monitor(tmp_path)
         with pytest.raises(NotCalibratedError, match="another's"):
             robovae.load(tmp_path)
 
-    def test_a_monitor_of_another_run(self, run, tmp_path):
-        for name in ("config.json", "model.safetensors", "uncertainty.safetensors"):
-            (tmp_path / name).write_bytes((run / name).read_bytes())
-        text = (run / "monitor.json").read_text()
+    def test_a_monitor_of_another_run(self, copied):
+        text = (copied / "monitor.json").read_text()
         own = text.split('"fingerprint": "')[1].split('"')[0]
-        (tmp_path / "monitor.json").write_text(text.replace(own, "0" * 64))
+        (copied / "monitor.json").write_text(text.replace(own, "0" * 64))
         with pytest.raises(MonitorError, match="robovae calibrate"):
-            robovae.load_monitor(tmp_path)
+            robovae.load_monitor(copied)
+
+    def test_the_filter_of_another_calibration(self, copied):
+        assert robovae.load_monitor(copied)
+        dynamics = load_dynamics(copied, load_model(copied))
+        dynamics.head.bias += 1e-3
+        save_dynamics(copied, dynamics)
+        with pytest.raises(MonitorError, match=r"sigma and filter .* run `robovae calibrate") as refused:
+            robovae.load_monitor(copied)
+        assert "\n" not in str(refused.value)
+        (copied / "filter.safetensors").unlink()
+        with pytest.raises(NotCalibratedError, match=r"expected a filter .* run `robovae calibrate"):
+            Scorer.load(copied)
+
+    def test_a_monitor_of_the_scores_before_they_followed_the_filter(self, copied):
+        text = (copied / "monitor.json").read_text()
+        (copied / "monitor.json").write_text(text.replace('"format": 3', '"format": 2'))
+        with pytest.raises(MonitorError, match="expected format 3, received 2; run `robovae calibrate`"):
+            robovae.load_monitor(copied)
 
     def test_too_few_episodes(self, run, data):
         with pytest.raises(CalibrationError, match="99"):

@@ -1,14 +1,17 @@
 """A perceiver and a filter of the toy environment, untrained: they see much and mean nothing."""
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from robovae.belief import Belief, Perceiver
 from robovae.dynamics import TemporalPrior
 from robovae.filter import BeliefFilter
 from robovae.run.directory import RunFacts, build_model
+from robovae.uncertainty import CalibrateConfig, calibrate_run
 from robovae.vae import ModelConfig
 
 FACTS = RunFacts((16, 16, 3), 2, "Toy-v0", {"height": 16, "width": 16})
@@ -45,6 +48,13 @@ def make_filter(latent_dim: int, action_dim: int) -> BeliefFilter:
     dynamics = TemporalPrior(latent_dim, action_dim, MEMORY)
     torch.nn.init.normal_(dynamics.head.weight, std=0.5)
     return BeliefFilter(dynamics.requires_grad_(False))
+
+
+def calibrate_with(dynamics: TemporalPrior, run: Path, data: Path) -> None:
+    """Calibrate a run, and take these dynamics for what fitting gave."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("robovae.filter.fitting.fit_dynamics", lambda *settings: dynamics)
+        calibrate_run(run, data, CalibrateConfig.tiny())
 
 
 def random_belief(count: int, seed: int = 0, latent_dim: int = LATENTS) -> Belief:

@@ -27,7 +27,6 @@ from robovae.episodes import EpisodeStore
 from robovae.errors import RobovaeError
 from robovae.evaluate import ProbeConfig
 from robovae.evaluate.codes import spread
-from robovae.filter import BeliefFilter
 from robovae.filter.beliefs import Beliefs, Ruler
 from robovae.filter.failing import Failing
 from robovae.filter.judging import (
@@ -124,7 +123,6 @@ def main(options: Filter) -> None:
 
 def measured(trial: Trial, effort: Effort, full: bool) -> Facts:
     """Figures of a run; from its record if they are of these weights and this dataset."""
-    BeliefFilter.load(trial.run)  # so that a run without one is one clear line
     stage = Stage(
         name="filter",
         artefact=trial.run,
@@ -147,7 +145,7 @@ class Judge:
     def __init__(self, trial: Trial, effort: Effort) -> None:
         self.trial, self.effort = trial, effort
         self.scorer = trial.monitor.scorer
-        self.dynamics = BeliefFilter.load(trial.run).dynamics
+        self.dynamics = self.scorer.dynamics
         self.train = spread(trial.store.split("train"), effort.train_frames)
         self.footage = Footage.of(self.train)
         self.nominal = Beliefs.of(self.scorer, self.footage)

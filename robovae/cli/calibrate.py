@@ -15,9 +15,9 @@ class Calibrate:
     """Make the sigma of a run true, and set the limits of its monitor.
 
     Learns from corruptions of its own how far a frame can be trusted, so that sigma is the total width of the
-    belief; fits the scores of strangeness; and sets thresholds on the calibrate split (seeds 10000-), which
-    must hold enough episodes for the rates: 99 for one false alarm in 100; up to 100 more of them sharpen the
-    alarm. Minutes.
+    belief; fits the dynamics of the belief filter, and the scores of strangeness; and sets thresholds on the
+    calibrate split (seeds 10000-), which must hold enough episodes for the rates: 99 for one false alarm in
+    100; up to 100 more of them sharpen the alarm. Minutes.
 
     Examples:
       robovae collect Reacher-v5 --split calibrate --episodes 200 --out data/reacher

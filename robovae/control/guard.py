@@ -2,7 +2,6 @@
 
 from copy import copy
 from os import PathLike
-from pathlib import Path
 from typing import Any, Self
 
 import gymnasium as gym
@@ -24,7 +23,6 @@ from robovae.control.matching import (
     space_of,
 )
 from robovae.control.record import GuardStep, Mode, summary_of
-from robovae.filter import FILE as FILTER
 from robovae.filter import BeliefFilter
 from robovae.monitor import Verdict
 from robovae.uncertainty import FrameMonitor
@@ -141,15 +139,15 @@ class Guard:
 
         Raises:
             PolicyError: it has no such policy, or one of other weights.
-            NotCalibratedError: it has no calibration or, though the policy needs one, no filter.
+            NotCalibratedError: it has no calibration or no filter.
+            MonitorError: its monitor is of another format or of other weights.
             RunError: it has no model, or one that cannot be read.
         """
         from robovae.policy.belief_policy import BeliefPolicy  # it imports this package
 
         policy, monitor = BeliefPolicy.load(run, name), FrameMonitor.load(run)
-        has_filter = policy.features == "filtered" or (Path(run) / FILTER).is_file()
         perceiver = Perceiver(monitor.scorer.model, uncertainty=monitor.scorer.uncertainty)
-        belief_filter = BeliefFilter.load(run) if has_filter else None
+        belief_filter = BeliefFilter(monitor.scorer.dynamics)
         settings: dict[str, Any] = {"horizon": horizon, "heed": heed, "enabled": enabled}
         return cls(policy, perceiver, monitor, belief_filter, fallback, **settings)
 

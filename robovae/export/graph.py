@@ -12,8 +12,8 @@ from torch import Tensor
 from robovae.export.errors import ExportError
 from robovae.gaussian import Gaussian
 from robovae.records import file_digest, read_json
+from robovae.run.files import SCORING
 from robovae.uncertainty.look import Look
-from robovae.uncertainty.model import FILE as UNCERTAINTY
 from robovae.uncertainty.model import Insight
 from robovae.uncertainty.scores import SCORES
 
@@ -122,7 +122,7 @@ def load_graph(run: Path) -> Graph:
     """Read what `export_run` wrote.
 
     Raises:
-        ExportError: nothing was exported, or of other weights or another calibration.
+        ExportError: nothing was exported, or of other weights, another calibration or another filter.
     """
     about = read_json(run / FOLDER / ABOUT)
     mend = f"run `robovae export {run}`"
@@ -147,8 +147,8 @@ def graph_of(run: Path, engine: str) -> Graph | None:
 
 
 def sources_of(run: Path) -> dict[str, str]:
-    """Digests of the files that a graph is made of."""
-    return {name: file_digest(run / name) for name in ("model.safetensors", UNCERTAINTY)}
+    """Digests of the files that a graph is made of; "" for one that is missing."""
+    return {name: file_digest(run / name) if (run / name).is_file() else "" for name in SCORING}
 
 
 def check_installed(*packages: str) -> None:

@@ -3,23 +3,24 @@
 import torch
 from torch import Tensor, nn
 
-from robovae.dynamics import fuse
-from robovae.run.directory import RunModel
+from robovae.dynamics import TemporalPrior, fuse
 from robovae.uncertainty.following import temporal_scores
 from robovae.uncertainty.model import Uncertainty
+from robovae.vae import VAE
 
 
 class Whole(nn.Module):
     """A run's encoder, calibration, scores and filter.
 
     Args:
-        model: of a calibrated run.
+        vae: of a calibrated run.
         uncertainty: its calibration.
+        dynamics: of its belief filter.
     """
 
-    def __init__(self, model: RunModel, uncertainty: Uncertainty) -> None:
+    def __init__(self, vae: VAE, uncertainty: Uncertainty, dynamics: TemporalPrior) -> None:
         super().__init__()
-        self.vae, self.dynamics, self.uncertainty = model.vae, model.dynamics, uncertainty
+        self.vae, self.uncertainty, self.dynamics = vae, uncertainty, dynamics
 
     def forward(
         self, frames: Tensor, action: Tensor, first: Tensor, last: Tensor, memory: Tensor, seen: Tensor

@@ -14,11 +14,13 @@ from robovae import provenance
 from robovae.export.errors import ExportError
 from robovae.export.graph import ABOUT, FOLDER, FORMAT, GRAPH, STATE, Graph, check_installed, sources_of
 from robovae.export.whole import Whole
+from robovae.filter.model import load_dynamics
 from robovae.records import write_json
 from robovae.run.directory import RunModel, load_model
 from robovae.uncertainty.following import TEMPORAL
 from robovae.uncertainty.model import load_uncertainty
 from robovae.uncertainty.scores import SCORES
+from robovae.vae import VAE
 
 OPSET = 20
 TOLERANCE = 2e-3
@@ -39,15 +41,17 @@ def export_run(run: Path) -> dict[str, Any]:
         "largest_difference" from torch; "versions". And, not in it, "path" and "seconds".
 
     Raises:
-        NotCalibratedError: the run has no calibration.
+        NotCalibratedError: the run has no calibration or no filter, or those of other weights.
         RunError: it has no model, or one that cannot be read.
         ExportError: a package of the extra `export` is missing, or the graph gives other numbers than torch.
     """
     begin = time.monotonic()
     check_installed("onnx", "onnxscript", "onnxruntime")
     model = load_model(run)
-    whole = Whole(model, load_uncertainty(run, model.vae)).eval().requires_grad_(False)
-    inputs, outputs = _inputs(model), _outputs(model)
+    parts = load_uncertainty(run, model.vae), load_dynamics(run, model)
+    whole = Whole(model.vae, *parts).eval().requires_grad_(False)
+    memory = whole.dynamics.cell.hidden_size
+    inputs, outputs = _inputs(model, memory), _outputs(model.vae, memory)
     folder = run / FOLDER
     folder.mkdir(exist_ok=True)
     (folder / ABOUT).unlink(missing_ok=True)  # a graph without it is none, until it has been compared
@@ -69,7 +73,7 @@ def export_run(run: Path) -> dict[str, Any]:
     return {**about, "path": str(folder / GRAPH), "seconds": round(time.monotonic() - begin, 1)}
 
 
-def _inputs(model: RunModel) -> dict[str, dict[str, Any]]:
+def _inputs(model: RunModel, memory: int) -> dict[str, dict[str, Any]]:
     latents = model.vae.config.latent_dim
     return {
         "frames": _tensor(
@@ -78,13 +82,12 @@ def _inputs(model: RunModel) -> dict[str, dict[str, Any]]:
         "action": _tensor([model.facts.action_dim], "what led to these frames"),
         "first": _tensor([1], "1 at the first frame of an episode, whose other inputs do not count; else 0"),
         "last": _tensor([latents], "posterior_mu of the frame before"),
-        "memory": _tensor([model.dynamics.cell.hidden_size], "next_memory of the frame before"),
+        "memory": _tensor([memory], "next_memory of the frame before"),
         "seen": _tensor([latents], "mu of the frame before"),
     }
 
 
-def _outputs(model: RunModel) -> dict[str, dict[str, Any]]:
-    vae = model.vae
+def _outputs(vae: VAE, memory: int) -> dict[str, dict[str, Any]]:
     latents, grid, cells = [vae.config.latent_dim], [*vae.grid_shape], [*vae.grid_shape[1:]]
     log_sigma = "log of its standard deviation"
     return {
@@ -99,7 +102,7 @@ def _outputs(model: RunModel) -> dict[str, dict[str, Any]]:
         "scores": _tensor([len(SCORES) + len(TEMPORAL)], "higher = stranger; the temporal ones 0 at first"),
         "posterior_mu": _tensor(latents, "belief of the sequence so far: mean"),
         "posterior_log_sigma": _tensor(latents, log_sigma),
-        "next_memory": _tensor([model.dynamics.cell.hidden_size], "what the dynamics remember"),
+        "next_memory": _tensor([memory], "what the dynamics remember"),
     }
 
 

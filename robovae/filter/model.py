@@ -1,4 +1,7 @@
-"""The dynamics of the filter in a run directory: one file beside the model's, bound to its weights."""
+"""The dynamics of the filter in a run directory: one file beside the model's, bound to its weights.
+
+The belief filter predicts with them, and so do the temporal scores of the monitor.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -18,7 +18,7 @@ from robovae.monitor.conformal import (
 from robovae.monitor.evidence import Evidence, Scores, stack
 from robovae.records import file_digest, read_json, write_json
 
-FORMAT = 2
+FORMAT = 3
 """Version of monitor.json."""
 
 
@@ -77,7 +77,7 @@ class Calibration:
     config: MonitorConfig
     """What it was made with."""
     fingerprint: str
-    """Of the weights that gave the scores; "" for scores from elsewhere."""
+    """Of all weights that gave the scores; "" for scores from elsewhere."""
     evidence: Evidence
     """Scales of the scores, from the fitting episodes."""
     maxima: tuple[float, ...]
@@ -112,7 +112,6 @@ class Calibration:
             MonitorError: it is of another format.
             ConfigError: a key is unknown or missing, or a value is of another type.
         """
-        data = _upgraded(data)
         if data.get("format") != FORMAT:
             raise MonitorError(
                 f"{where}: expected format {FORMAT}, received {data.get('format')}; run `robovae calibrate`"
@@ -129,10 +128,10 @@ class Calibration:
 
         Args:
             path: the file, `monitor.json` of a run.
-            fingerprint: of the weights that will give the scores; None takes any.
+            fingerprint: of all weights that will give the scores; None takes any.
 
         Raises:
-            MonitorError: there is none, or it was made with other weights.
+            MonitorError: there is none, or it is of another format or was made with other weights.
             ConfigError: it is damaged or was edited wrongly.
         """
         mend = f"run `robovae calibrate {path.parent}`"
@@ -142,8 +141,8 @@ class Calibration:
         calibration = cls.from_dict(data, str(path))
         if fingerprint is not None and fingerprint != calibration.fingerprint:
             raise MonitorError(
-                f"{path}: expected a monitor of these weights ({fingerprint[:12]}), received one of others "
-                f"({calibration.fingerprint[:12] or 'none'}); {mend}"
+                f"{path}: expected a monitor of the model, sigma and filter beside it ({fingerprint[:12]}), "
+                f"received one of others ({calibration.fingerprint[:12] or 'none'}); {mend}"
             )
         return calibration
 
@@ -160,7 +159,7 @@ def calibrate(
         fitting: name -> (T,) an episode; sets scales, so it may even be episodes the model has trained on.
         calibration: the same of episodes that nothing was fitted to or chosen on, alike those to be watched.
         config: rates and releases.
-        fingerprint: of the weights that gave the scores.
+        fingerprint: of all weights that gave the scores.
 
     Raises:
         CalibrationError: episodes are too few, or a score is constant.
@@ -174,16 +173,6 @@ def calibrate(
     maxima = tuple(float(evidence.strengths(one, evidence.means(one)).max()) for one in levels)
     tail = FrameTail.fit([evidence.alone(one).max(axis=1) for one in levels])
     return Calibration(config, fingerprint, evidence, maxima, tail, max(map(len, levels)))
-
-
-def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
-    """Format 1 had evidence proportional to levels and means, in units of what is now the ceiling."""
-    evidence = data.get("evidence")
-    if data.get("format") != 1 or not isinstance(evidence, dict) or "unit" not in evidence:
-        return data
-    kept = {key: value for key, value in evidence.items() if key != "unit"}
-    ceiling = [1.0] * len(evidence["unit"]) + [*evidence["unit"]]
-    return {**data, "format": FORMAT, "evidence": {**kept, "ceiling": ceiling, "excess": ceiling}}
 
 
 def fingerprint_of(weights: Path) -> str:

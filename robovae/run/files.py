@@ -7,7 +7,9 @@ from robovae.episodes import EpisodeStore
 from robovae.records import digest, file_digest
 
 MODEL = ("model.safetensors", "config.json")
-CALIBRATION = ("uncertainty.safetensors", "monitor.json", "filter.safetensors")
+CALIBRATION = ("uncertainty.safetensors", "filter.safetensors", "monitor.json")
+SCORING = ("model.safetensors", "uncertainty.safetensors", "filter.safetensors")
+"""What the scores of frames follow from: a monitor and an exported graph are bound to these."""
 SHOWN = ("ae/model.safetensors", "judge/judge.json", "control/control.json", "control/film.webp")
 """Files of a run directory: what stages read."""
 

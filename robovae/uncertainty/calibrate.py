@@ -1,18 +1,22 @@
-"""`robovae calibrate`: learn the measurement noise, fit the scores, limit the monitor, fit the filter."""
+"""`robovae calibrate`: learn the measurement noise, fit the filter, fit the scores, limit the monitor."""
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robovae.dynamics import TemporalPrior
 from robovae.episodes import EpisodeStore
-from robovae.monitor import calibrate, fingerprint_of
+from robovae.monitor import Calibration, calibrate
 from robovae.monitor.conformal import check_episodes
 from robovae.run.directory import RunModel, check_data, load_model
+from robovae.run.files import CALIBRATION, SCORING, run_digest
 from robovae.uncertainty.config import CalibrateConfig, CalibrateEvent, OnCalibrate
 from robovae.uncertainty.fitting import fit_uncertainty
 from robovae.uncertainty.following import TEMPORAL
@@ -27,7 +31,9 @@ _JUDGED = 512
 def calibrate_run(
     run: Path, data: Path, config: CalibrateConfig | None = None, on_event: OnCalibrate | None = None
 ) -> dict[str, Any]:
-    """Calibrate a run: RUN/uncertainty.safetensors, RUN/monitor.json and RUN/filter.safetensors.
+    """Calibrate a run: RUN/uncertainty.safetensors, RUN/filter.safetensors and RUN/monitor.json.
+
+    All three are written at the end; what fails before leaves the run as it was.
 
     Args:
         run: a trained run.
@@ -55,19 +61,17 @@ def calibrate_run(
     for alpha in (config.monitor.alpha, config.monitor.alpha_gate):
         check_episodes(len(held_out), alpha)
     uncertainty = fit_uncertainty(model, train, config, tell)
-    scorer = Scorer(model, uncertainty)
+    dynamics = _fit_filter(model, uncertainty, train, config, tell)
+    scorer = Scorer(model, uncertainty, dynamics)
     fitting, limiting = _parted(train, held_out, config)
-    weights = fingerprint_of(run / "model.safetensors")
     scales = [scores for store in fitting for scores in _scored(scorer, store, tell)]
     silent = {name for name in TEMPORAL if _never_rises(name, scales)}
     calibration = calibrate(
-        _without(silent, scales), _without(silent, _scored(scorer, limiting, tell)), config.monitor, weights
+        _without(silent, scales), _without(silent, _scored(scorer, limiting, tell)), config.monitor
     )
-    save_uncertainty(run, uncertainty)
-    calibration.save(run / FILE)
-    _fit_filter(run, model, uncertainty, train, config, tell)
     frames = held_out.frames(np.linspace(0, held_out.num_frames - 1, _JUDGED).astype(np.int64))
     seen = scorer.insight(frames)
+    _save(run, uncertainty, dynamics, calibration)
     return {
         "episodes": len(limiting),
         "threshold": calibration.threshold,
@@ -89,17 +93,31 @@ def _parted(
 
 
 def _fit_filter(
-    run: Path,
-    model: RunModel,
-    uncertainty: Uncertainty,
-    train: EpisodeStore,
-    config: CalibrateConfig,
-    tell: OnCalibrate,
-) -> None:
+    model: RunModel, uncertainty: Uncertainty, train: EpisodeStore, config: CalibrateConfig, tell: OnCalibrate
+) -> TemporalPrior:
     from robovae.filter.fitting import fit_dynamics  # not before: it stands on this package
-    from robovae.filter.model import save_dynamics
 
-    save_dynamics(run, fit_dynamics(model, uncertainty, train, config.filter, tell))
+    return fit_dynamics(model, uncertainty, train, config.filter, tell)
+
+
+def _save(run: Path, uncertainty: Uncertainty, dynamics: TemporalPrior, calibration: Calibration) -> None:
+    """Write all files aside, and only then move them into place.
+
+    The monitor is bound to the others and comes last: should not all arrive, the one that is there refuses
+    them. Copies of the former files lie aside too, so that what is the same again keeps its bytes.
+    """
+    from robovae.filter.model import save_dynamics  # not before: it stands on this package
+
+    with TemporaryDirectory(prefix=".calibration-", dir=run) as folder:
+        aside = Path(folder)
+        for name in SCORING:
+            if (run / name).is_file():
+                shutil.copyfile(run / name, aside / name)
+        save_uncertainty(aside, uncertainty)
+        save_dynamics(aside, dynamics)
+        replace(calibration, fingerprint=run_digest(aside, SCORING)).save(aside / FILE)
+        for name in CALIBRATION:
+            (aside / name).replace(run / name)
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,7 +53,7 @@ class CalibrateEvent:
     """What a listener hears."""
 
     part: str
-    """ "encode", "noise", "scores", "filter, encode", "filter"."""
+    """ "encode", "noise", "filter, encode", "filter", "scores"."""
     done: int
     total: int
 

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from robovae.frames import FrameError
-from robovae.monitor import Calibration, Monitor, MonitorError, Verdict, fingerprint_of
+from robovae.monitor import Calibration, Monitor, MonitorError, Verdict
+from robovae.run.files import SCORING, run_digest
 from robovae.uncertainty.following import TEMPORAL
 from robovae.uncertainty.model import Insight
 from robovae.uncertainty.scores import SCORES
@@ -60,14 +61,14 @@ class FrameMonitor:
             engine: who computes, "torch" or "onnx": the graph of `robovae export`, at half of the time.
 
         Raises:
-            NotCalibratedError: it is not calibrated.
-            MonitorError: its monitor is of other weights.
+            NotCalibratedError: it is not calibrated, or has no filter.
+            MonitorError: its monitor is of another format, or of other weights of model, sigma or filter.
             RunError: it has no model, or one that cannot be read.
             ExportError: there is no such engine, or nothing was exported for it.
         """
         path = Path(run)
         scorer = Scorer.load(path, engine)
-        return cls(scorer, Calibration.load(path / FILE, fingerprint_of(path / "model.safetensors")))
+        return cls(scorer, Calibration.load(path / FILE, run_digest(path, SCORING)))
 
     def __repr__(self) -> str:
         return f"FrameMonitor({self.scorer.model.facts.env_id}, {self._monitor!r})"

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robovae.dynamics import TemporalPrior
 from robovae.frames import batched, check_frames, to_tensor
 from robovae.gaussian import Gaussian
 from robovae.run.directory import RunModel, load_model
@@ -45,11 +46,18 @@ class Scorer:
     Args:
         model: the run's model.
         uncertainty: its calibration.
-        graph: the same, exported: looks in the place of both.
+        dynamics: of its belief filter: what the temporal scores expect of the next frame.
+        graph: the same, exported: looks and follows in the place of all three.
     """
 
-    def __init__(self, model: RunModel, uncertainty: Uncertainty, graph: "Graph | None" = None) -> None:
-        self.model, self.uncertainty, self._graph = model, uncertainty, graph
+    def __init__(
+        self,
+        model: RunModel,
+        uncertainty: Uncertainty,
+        dynamics: TemporalPrior,
+        graph: "Graph | None" = None,
+    ) -> None:
+        self.model, self.uncertainty, self.dynamics, self._graph = model, uncertainty, dynamics, graph
 
     @classmethod
     def load(cls, run: Path, engine: str = "torch") -> Self:
@@ -60,14 +68,16 @@ class Scorer:
             engine: who computes, "torch" or "onnx" (see `robovae.export`).
 
         Raises:
-            NotCalibratedError: it has no calibration.
+            NotCalibratedError: it has no calibration or no filter, or those of other weights.
             RunError: it has no model, or one that cannot be read.
             ExportError: there is no such engine, or nothing was exported for it.
         """
-        from robovae.export.graph import graph_of  # it stands on this package
+        from robovae.export.graph import graph_of  # they stand on this package
+        from robovae.filter.model import load_dynamics
 
         model = load_model(run)
-        return cls(model, load_uncertainty(run, model.vae), graph_of(run, engine))
+        parts = load_uncertainty(run, model.vae), load_dynamics(run, model)
+        return cls(model, *parts, graph_of(run, engine))
 
     @torch.no_grad()
     def insight(self, frames: Frames) -> Insight:
@@ -84,7 +94,7 @@ class Scorer:
 
     def watch(self) -> Watch:
         """What follows the frames of a robot, one by one."""
-        return TorchWatch(self.insight, self.model.dynamics) if self._graph is None else self._graph.watch()
+        return TorchWatch(self.insight, self.dynamics) if self._graph is None else self._graph.watch()
 
     def scores(self, frames: Frames) -> dict[str, Doubles]:
         """Frames (B, H, W, 3) -> (B,) by name.
@@ -122,7 +132,7 @@ class Scorer:
         starts = np.cumsum(footage.lengths) - footage.lengths
         order = np.argsort(-footage.lengths, kind="stable")  # so that those that end drop off the end
         action = torch.from_numpy(np.array(footage.action, np.float32))
-        follower, found = Follower(self.model.dynamics), np.zeros((len(footage.frames), len(TEMPORAL)))
+        follower, found = Follower(self.dynamics), np.zeros((len(footage.frames), len(TEMPORAL)))
         for time in range(int(footage.lengths.max())):
             rows = starts[order[footage.lengths[order] > time]] + time
             follower.keep(len(rows))

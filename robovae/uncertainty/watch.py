@@ -41,7 +41,7 @@ class TorchWatch:
 
     Args:
         look: frames to what is known of each on its own.
-        dynamics: the temporal prior.
+        dynamics: of the belief filter.
     """
 
     def __init__(self, look: Callable[[Frames], Insight], dynamics: TemporalPrior) -> None:
