@@ -63,7 +63,7 @@ from robovae.judge.pixel_detectors import Brightness, Chance, LaplacianVariance,
 from robovae.judge.reader import harm_class, joint_values
 from robovae.judge.resample import Sample, auroc_by_episode, shuffled
 from robovae.judge.strangeness import Nominal
-from robovae.judge.truth import Reference
+from robovae.judge.truth import PAIRS, Reference, spread_out
 from robovae.run.directory import RunFacts, build_model
 from robovae.vae import ModelConfig
 from tests.test_evaluate import rollout
@@ -795,6 +795,25 @@ def test_only_changed_frames_count() -> None:
     shift = np.where(changed[:, None], 1.0, 50.0) * clean.scale.mean()
     found = clean.compare(Belief(mu + shift, np.ones_like(mu)), changed)
     assert found["rms_error"]["value"] < 3
+
+
+@given(st.integers(1, 3 * PAIRS))
+def test_what_is_kept_is_spread_evenly_and_each_once(size: int) -> None:
+    chosen = spread_out(size, np.random.default_rng(0))
+    assert len(chosen) == min(PAIRS, size)
+    assert (np.diff(chosen) > 0).all()
+    assert 0 <= chosen[0] <= chosen[-1] < size
+    assert np.diff(chosen).max(initial=0) <= 2 * math.ceil(size / len(chosen))
+
+
+@pytest.mark.parametrize("frames", [510, 10_200])
+def test_what_is_kept_is_of_all_latents_whatever_their_rhythm(frames: int) -> None:
+    latents = 24
+    steps = np.linspace(0, frames * latents - 1, PAIRS).astype(int) % latents
+    assert np.bincount(steps).max() > 0.9 * PAIRS  # negative control: equal steps meet one latent
+    chosen = spread_out(frames * latents, np.random.default_rng(0)) % latents
+    assert np.bincount(chosen).max() < 0.15 * PAIRS
+    assert len(np.unique(chosen)) == latents
 
 
 def test_a_collapsed_model_is_refused() -> None:
