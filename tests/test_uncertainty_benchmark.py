@@ -19,7 +19,7 @@ import robovae_envs.faults
 from robovae.belief import Belief, Perceiver
 from robovae.cli import main, trial
 from robovae.cli.trial import LateFault, Scale, Trial, photograph_crops
-from robovae.cli.verdicts import judge_tables, nominal_rows, titled
+from robovae.cli.verdicts import judge_tables, nominal_rows, sigma_rows, titled
 from robovae.episodes import EpisodeStore, write_episode
 from robovae.episodes.episode import RESERVED, split_of
 from robovae.errors import RobovaeError
@@ -30,7 +30,7 @@ from robovae.judge.errors import UnreadableError
 from robovae.judge.pixel_detectors import Chance
 from robovae.judge.sanity import made_up_pictures, sanity
 from robovae.judge.speed import watching_cost
-from robovae.judge.targets import Target, least_covered
+from robovae.judge.targets import BRIEFLY, Target, least_covered, targets
 from robovae.judge.traces import Trace, watch
 from robovae.monitor import Calibration, Monitor, MonitorConfig, calibrate
 from robovae.run.directory import RunFacts, build_model, save_model
@@ -291,16 +291,45 @@ def test_targets_say_what_they_miss() -> None:
     assert not Target("x", None, 0.5).missed
 
 
-def test_the_fault_that_is_covered_least_is_named() -> None:
-    def row(fault: str, share: float) -> dict[str, Any]:
-        coverage = {name: {"value": share} for name in ("50", "68", "90", "95")}
-        facts = {"coverage": coverage, "nll": {"value": 0.0}, "rms_error": {"value": 0.0}}
-        one = {**facts, "sigma_ratio": 1.0, "pairs": [[1.0, 1.0], [2.0, 2.0]]}
-        return {"fault": fault, "truth": {"total": one, "raw": one}}
+def cell_row(fault: str, share: float) -> dict[str, Any]:
+    """A cell of TEST whose sigma ranks perfectly, which no true one does; by frame it is upside down."""
+    coverage = {name: {"value": share} for name in ("50", "68", "90", "95")}
+    facts = {"coverage": coverage, "nll": {"value": 0.0}, "rms_error": {"value": 0.0}}
+    sigma = np.linspace(1.0, 2.0, 50)
+    frames = np.column_stack([sigma[::-1], np.repeat(sigma[:, None], 10, axis=1)])
+    pairs = np.column_stack([sigma, sigma])
+    one = {**facts, "sigma_ratio": 1.0, "pairs": pairs.tolist(), "by_frame": frames.tolist()}
+    return {"fault": fault, "kind": "sensor", "split": "TEST", "truth": {"total": one, "raw": one}}
 
-    rows = [row("a", 0.9), row("a", 0.5), row("b", 0.8), row("b", 0.8)]
+
+def test_the_fault_that_is_covered_least_is_named() -> None:
+    rows = [cell_row("a", 0.9), cell_row("a", 0.5), cell_row("b", 0.8), cell_row("b", 0.8)]
     assert least_covered(rows) == ("a", pytest.approx(0.7))
     assert least_covered([]) == ("", None)
+
+
+def judgement(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What targets need of what `judge` returns."""
+    return {"cells": rows, "config": {"seed": 0}, "summary": {"means": {}, "harm": {"log_sigma": None}}}
+
+
+def test_rank_correlations_stand_beside_their_ceilings() -> None:
+    found = targets(judgement([cell_row("a", 0.9)]))
+    assert len(found) == len(BRIEFLY)
+    rank, ceiling, frames, frames_ceiling = found[-4:]
+    assert rank.reached == pytest.approx(1.0)
+    assert (rank.least, rank.note) == (0.7, f"(ceiling {ceiling.reached:.3f})")
+    assert frames.reached == pytest.approx(-1.0)
+    assert 0.1 < ceiling.reached < frames_ceiling.reached < 1.0  # ten latents a frame average their chance
+    assert not any(one.wanted or one.missed for one in (ceiling, frames, frames_ceiling))
+    (row,) = sigma_rows([cell_row("a", 0.9)], seed=0)
+    shown = [row[name] for name in ("Spearman", "ceiling", "by frame", "its ceiling")]
+    assert shown == [one.reached for one in found[-4:]]
+
+
+def test_targets_without_a_cell_of_test_are_not_measured() -> None:
+    found = targets(judgement([]))
+    assert [one.facts()[""].startswith("not measured") for one in found] == [True] * len(BRIEFLY)
 
 
 def test_a_belief_that_tells_nothing_has_nothing_to_lose() -> None:
