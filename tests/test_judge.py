@@ -55,7 +55,9 @@ from robovae.judge.metrics import (
     fpr_at_tpr,
     gaussian_nll,
     ranks,
+    rms,
     spearman,
+    spearman_ceiling,
     tpr_at_threshold,
 )
 from robovae.judge.outside import NO_CLASSES, outside
@@ -63,7 +65,8 @@ from robovae.judge.pixel_detectors import Brightness, Chance, LaplacianVariance,
 from robovae.judge.reader import harm_class, joint_values
 from robovae.judge.resample import Sample, auroc_by_episode, shuffled
 from robovae.judge.strangeness import Nominal
-from robovae.judge.truth import Reference
+from robovae.judge.summary import truth_of
+from robovae.judge.truth import PAIRS, Reference, spread_out
 from robovae.run.directory import RunFacts, build_model
 from robovae.vae import ModelConfig
 from tests.test_evaluate import rollout
@@ -112,6 +115,47 @@ def test_spearman_in_closed_form() -> None:
     assert spearman([1, 1, 1], [1, 2, 3]) is None
     with pytest.raises(JudgeError, match="one length, received 2 and 3"):
         spearman([1, 2], [1, 2, 3])
+
+
+def test_the_ceiling_of_spearman_is_0_for_an_even_sigma_and_1_for_a_widely_spread_one() -> None:
+    rng = np.random.default_rng(0)
+    even = 1 + 1e-6 * rng.standard_normal(5000)
+    assert spearman_ceiling(even, rng) == pytest.approx(0.0, abs=0.01)
+    assert spearman_ceiling(np.exp(20 * rng.standard_normal(5000)), rng) > 0.99
+    assert spearman_ceiling(np.ones(50), rng) is None  # as spearman says of what does not vary
+    assert spearman_ceiling([0.3], rng) is None
+    with pytest.raises(JudgeError, match="sigma: expected at least one number, received NaN"):
+        spearman_ceiling([1.0, np.nan], rng)
+
+
+def test_the_ceiling_of_two_sigmas_in_closed_form() -> None:
+    ratio = 3.0
+    sigma = np.repeat([1.0, ratio], 20_000)
+    above = 2 / math.pi * math.atan(ratio)  # P(ratio |eps| > |eps'|)
+    # half of each: ranks of sigma are ±n/4 about the middle, those of errors differ by n (2 above - 1) / 2
+    expected = (2 * above - 1) * math.sqrt(3) / 2
+    assert spearman_ceiling(sigma, np.random.default_rng(0)) == pytest.approx(expected, abs=0.005)
+
+
+@pytest.mark.parametrize("width", [0.2, 0.5, 1.0, 2.0])
+def test_a_true_sigma_reaches_its_ceiling_and_a_false_one_does_not(width: float) -> None:
+    rng = np.random.default_rng(1)
+    sigma = np.exp(width * rng.standard_normal(20_000))
+    error = np.abs(sigma * rng.standard_normal(len(sigma)))
+    ceiling = spearman_ceiling(sigma, rng)
+    assert spearman(sigma, error) == pytest.approx(ceiling, abs=0.02)
+    assert spearman(rng.permutation(sigma), error) == pytest.approx(0.0, abs=0.03)
+    assert spearman_ceiling(rng.permutation(sigma), rng) == pytest.approx(ceiling, abs=0.01)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.5, 1.5, 3.0])
+def test_the_ceiling_of_frames_is_that_of_independent_errors_of_their_latents(spread: float) -> None:
+    rng = np.random.default_rng(2)
+    sigma = np.exp(0.3 * rng.standard_normal((20_000, 1)) + spread * rng.standard_normal((20_000, 12)))
+    error = rms(sigma * rng.standard_normal(sigma.shape))
+    ceiling = spearman_ceiling(sigma, rng, draws=8)
+    assert spearman(rms(sigma), error) == pytest.approx(ceiling, abs=0.02)
+    assert ceiling > spearman_ceiling(rms(sigma), rng, draws=8) + 0.05  # one error a frame knows less
 
 
 def test_coverage_and_nll_of_a_true_and_of_an_overconfident_sigma() -> None:
@@ -787,6 +831,52 @@ def test_a_true_sigma_covers_and_a_constant_one_does_not_rank() -> None:
     json.dumps([true, even], allow_nan=False)
 
 
+def test_frames_are_kept_as_root_mean_squares_over_active_latents() -> None:
+    clean, mu = reference(np.random.default_rng(0), episodes=2)
+    sigma = np.full_like(mu, 0.3)
+    sigma[:, 1] = 0.4
+    found = clean.compare(Belief(mu + np.array([0.0, 0.1, 9.0]), sigma), np.ones(len(mu), bool))
+    np.testing.assert_allclose(found["by_frame"], [[0.1 / math.sqrt(2), 0.3, 0.4]] * len(mu), rtol=1e-3)
+    assert len(found["pairs"]) == 2 * len(mu)
+
+
+def truth_rows(rng: np.random.Generator, width: float) -> list[dict[str, Any]]:
+    """Three cells of a belief whose sigma is exactly true."""
+    clean, mu = reference(rng)
+    rows = []
+    for _ in range(3):
+        sigma = 0.3 * np.exp(width * rng.standard_normal((len(mu), 1)) + rng.standard_normal(mu.shape))
+        belief = Belief(mu + sigma * rng.standard_normal(mu.shape), sigma)
+        one = clean.compare(belief, np.ones(len(mu), bool))
+        rows.append({"truth": {"total": one, "raw": one}})
+    return rows
+
+
+def test_an_exactly_true_sigma_reaches_its_ceilings_by_latent_and_by_frame() -> None:
+    found = truth_of(truth_rows(np.random.default_rng(0), 1.0), seed=0)["total"]
+    assert found["spearman"] == pytest.approx(found["spearman_ceiling"], abs=0.05)
+    assert found["spearman_frames"] == pytest.approx(found["spearman_frames_ceiling"], abs=0.05)
+    assert found["spearman_frames"] > found["spearman"]
+
+
+def test_ceilings_follow_their_seed_alone_and_do_not_hide_a_false_sigma() -> None:
+    rows = truth_rows(np.random.default_rng(0), 1.0)
+    first, again, other = (truth_of(rows, seed=seed)["total"] for seed in (0, 0, 1))
+    assert first == again
+    assert 0 < abs(first["spearman_ceiling"] - other["spearman_ceiling"]) < 0.02
+    for row in rows:
+        one = row["truth"]["total"]
+        for name in ("pairs", "by_frame"):  # each error beside the sigma of another
+            table, error = np.array(one[name]), 1 if name == "pairs" else 0
+            table[:, error] = np.roll(table[:, error], 50)
+            one[name] = table.tolist()
+    mixed = truth_of(rows, seed=0)["total"]
+    assert abs(mixed["spearman"]) < 0.12
+    assert abs(mixed["spearman_frames"]) < 0.12
+    for name in ("spearman_ceiling", "spearman_frames_ceiling"):
+        assert mixed[name] == first[name]
+
+
 def test_only_changed_frames_count() -> None:
     rng = np.random.default_rng(0)
     clean, mu = reference(rng)
@@ -795,6 +885,25 @@ def test_only_changed_frames_count() -> None:
     shift = np.where(changed[:, None], 1.0, 50.0) * clean.scale.mean()
     found = clean.compare(Belief(mu + shift, np.ones_like(mu)), changed)
     assert found["rms_error"]["value"] < 3
+
+
+@given(st.integers(1, 3 * PAIRS))
+def test_what_is_kept_is_spread_evenly_and_each_once(size: int) -> None:
+    chosen = spread_out(size, PAIRS, np.random.default_rng(0))
+    assert len(chosen) == min(PAIRS, size)
+    assert (np.diff(chosen) > 0).all()
+    assert 0 <= chosen[0] <= chosen[-1] < size
+    assert np.diff(chosen).max(initial=0) <= 2 * math.ceil(size / len(chosen))
+
+
+@pytest.mark.parametrize("frames", [510, 10_200])
+def test_what_is_kept_is_of_all_latents_whatever_their_rhythm(frames: int) -> None:
+    latents = 24
+    steps = np.linspace(0, frames * latents - 1, PAIRS).astype(int) % latents
+    assert np.bincount(steps).max() > 0.9 * PAIRS  # negative control: equal steps meet one latent
+    chosen = spread_out(frames * latents, PAIRS, np.random.default_rng(0)) % latents
+    assert np.bincount(chosen).max() < 0.15 * PAIRS
+    assert len(np.unique(chosen)) == latents
 
 
 def test_a_collapsed_model_is_refused() -> None:

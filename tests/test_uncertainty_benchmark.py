@@ -1,6 +1,7 @@
 """The monitor's battery, sanity rows, cost and targets; `robovae evaluate` and the benchmark around them."""
 
 import importlib.util
+import io
 import json
 import sys
 import time
@@ -14,23 +15,29 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 import robovae_envs.faults
 from robovae.belief import Belief, Perceiver
 from robovae.cli import main, trial
+from robovae.cli.console import WIDE
+from robovae.cli.task_tables import alarm_rows, figure_row, task_tables
 from robovae.cli.trial import LateFault, Scale, Trial, photograph_crops
-from robovae.cli.verdicts import judge_tables, nominal_rows, titled
+from robovae.cli.verdicts import judge_tables, nominal_rows, sigma_rows, titled
 from robovae.episodes import EpisodeStore, write_episode
 from robovae.episodes.episode import RESERVED, split_of
 from robovae.errors import RobovaeError
 from robovae.evaluate import ProbeConfig
 from robovae.judge import Footage, Functions, Ground, JudgeConfig, JudgeError, Subject, Twins, judge
+from robovae.judge.alarms import rate
 from robovae.judge.battery import BatteryConfig, battery
 from robovae.judge.errors import UnreadableError
+from robovae.judge.exact import binomial_interval
 from robovae.judge.pixel_detectors import Chance
 from robovae.judge.sanity import made_up_pictures, sanity
 from robovae.judge.speed import watching_cost
-from robovae.judge.targets import Target, least_covered
+from robovae.judge.targets import BRIEFLY, Target, least_covered, targets
+from robovae.judge.tasks import by_task
 from robovae.judge.traces import Trace, watch
 from robovae.monitor import Calibration, Monitor, MonitorConfig, calibrate
 from robovae.run.directory import RunFacts, build_model, save_model
@@ -291,16 +298,45 @@ def test_targets_say_what_they_miss() -> None:
     assert not Target("x", None, 0.5).missed
 
 
-def test_the_fault_that_is_covered_least_is_named() -> None:
-    def row(fault: str, share: float) -> dict[str, Any]:
-        coverage = {name: {"value": share} for name in ("50", "68", "90", "95")}
-        facts = {"coverage": coverage, "nll": {"value": 0.0}, "rms_error": {"value": 0.0}}
-        one = {**facts, "sigma_ratio": 1.0, "pairs": [[1.0, 1.0], [2.0, 2.0]]}
-        return {"fault": fault, "truth": {"total": one, "raw": one}}
+def cell_row(fault: str, share: float) -> dict[str, Any]:
+    """A cell of TEST whose sigma ranks perfectly, which no true one does; by frame it is upside down."""
+    coverage = {name: {"value": share} for name in ("50", "68", "90", "95")}
+    facts = {"coverage": coverage, "nll": {"value": 0.0}, "rms_error": {"value": 0.0}}
+    sigma = np.linspace(1.0, 2.0, 50)
+    frames = np.column_stack([sigma[::-1], np.repeat(sigma[:, None], 10, axis=1)])
+    pairs = np.column_stack([sigma, sigma])
+    one = {**facts, "sigma_ratio": 1.0, "pairs": pairs.tolist(), "by_frame": frames.tolist()}
+    return {"fault": fault, "kind": "sensor", "split": "TEST", "truth": {"total": one, "raw": one}}
 
-    rows = [row("a", 0.9), row("a", 0.5), row("b", 0.8), row("b", 0.8)]
+
+def test_the_fault_that_is_covered_least_is_named() -> None:
+    rows = [cell_row("a", 0.9), cell_row("a", 0.5), cell_row("b", 0.8), cell_row("b", 0.8)]
     assert least_covered(rows) == ("a", pytest.approx(0.7))
     assert least_covered([]) == ("", None)
+
+
+def judgement(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What targets need of what `judge` returns."""
+    return {"cells": rows, "config": {"seed": 0}, "summary": {"means": {}, "harm": {"log_sigma": None}}}
+
+
+def test_rank_correlations_stand_beside_their_ceilings() -> None:
+    found = targets(judgement([cell_row("a", 0.9)]))
+    assert len(found) == len(BRIEFLY)
+    rank, ceiling, frames, frames_ceiling = found[-4:]
+    assert rank.reached == pytest.approx(1.0)
+    assert (rank.least, rank.note) == (0.7, f"(ceiling {ceiling.reached:.3f})")
+    assert frames.reached == pytest.approx(-1.0)
+    assert 0.1 < ceiling.reached < frames_ceiling.reached < 1.0  # ten latents a frame average their chance
+    assert not any(one.wanted or one.missed for one in (ceiling, frames, frames_ceiling))
+    (row,) = sigma_rows([cell_row("a", 0.9)], seed=0)
+    shown = [row[name] for name in ("Spearman", "ceiling", "by frame", "its ceiling")]
+    assert shown == [one.reached for one in found[-4:]]
+
+
+def test_targets_without_a_cell_of_test_are_not_measured() -> None:
+    found = targets(judgement([]))
+    assert [one.facts()[""].startswith("not measured") for one in found] == [True] * len(BRIEFLY)
 
 
 def test_a_belief_that_tells_nothing_has_nothing_to_lose() -> None:
@@ -313,6 +349,96 @@ def test_a_belief_that_tells_nothing_has_nothing_to_lose() -> None:
     harm = judge(one, Ground(ground().test), make_env, FAULTS, config)["cells"][0]["harm"]
     assert harm["loss"] is harm["class"] is None
     assert harm["rms_error"] > 0
+
+
+# ---- runs of one task over their seeds
+
+
+def told(run: str, env_id: str, reached: float | None, alarms: dict[str, int], **more: Any) -> dict[str, Any]:
+    """What `by_task` needs of a run of the benchmark, with 500 nominal episodes a policy."""
+    rows = [Target(name, reached, 0.7).facts() for name in BRIEFLY]
+    nominal = {policy: {"false_alarms_an_episode": rate(count, 500)} for policy, count in alarms.items()}
+    battery = {"alpha": more.pop("alpha", 0.01), "nominal": nominal}
+    spec = more.pop("spec", {"width": 64})
+    return {"run": run, "env_id": env_id, "render_spec": spec, "judge": {"targets": rows}, "battery": battery}
+
+
+def test_runs_are_told_together_if_environment_and_camera_are_the_same() -> None:
+    few = {"random": 5}
+    runs = [
+        told("a-0", "A", 0.5, few),
+        told("b-0", "B", 0.1, few),
+        told("a-1", "A", 0.9, few, spec={"width": 64}),
+        told("a-small", "A", 0.9, few, spec={"width": 32}),
+        told("a-2", "A", 0.7, few),
+    ]
+    tasks = by_task(runs)
+    assert [one["runs"] for one in tasks] == [["a-0", "a-1", "a-2"], ["b-0"], ["a-small"]]
+    assert [one["seeds"] for one in tasks] == [3, 1, 1]
+    assert [row["target"] for row in tasks[0]["figures"]] == list(BRIEFLY)
+    for row in tasks[0]["figures"]:
+        assert (row["low"], row["mean"], row["high"], row["of"]) == (0.5, pytest.approx(0.7), 0.9, 3)
+        assert row["wanted"] == ">= 0.7"
+    json.dumps(tasks, allow_nan=False)
+    assert by_task([]) == []
+
+
+def test_figures_that_were_not_measured_do_not_count() -> None:
+    runs = [told("0", "A", None, {"random": 0}), told("1", "A", 0.8, {"random": 0})]
+    (both,), (none,) = by_task(runs), by_task(runs[:1])
+    assert [(row["mean"], row["of"]) for row in both["figures"]] == [(0.8, 1)] * len(BRIEFLY)
+    assert [(row["mean"], row["low"], row["of"]) for row in none["figures"]] == [(None, None, 0)] * len(
+        BRIEFLY
+    )
+    assert figure_row(none)["Spearman"] == ""
+    assert figure_row(both)["Spearman"] == "0.800 of 0.800"  # one run has no range
+
+
+def test_false_alarms_are_counted_over_the_episodes_of_all_seeds() -> None:
+    counts = [{"random": 3, "zero": 0, "bang": 51}, {"random": 7, "zero": 1, "bang": 23}]
+    (task,) = by_task([told(str(seed), "A", 0.8, count) for seed, count in enumerate(counts)])
+    random, zero, bang = task["false_alarms"]
+    assert [(row["alarms"], row["episodes"]) for row in (random, zero, bang)] == [
+        (10, 1000), (1, 1000), (74, 1000),
+    ]  # fmt: skip
+    assert [random["low"], random["high"]] == binomial_interval(10, 1000)
+    assert random["value"] == 0.01
+    assert [row["seen"] for row in (random, zero, bang)] == [True, False, False]
+    assert [row["alpha_lies"] for row in (random, zero, bang)] == ["within", "above", "below"]
+    assert [row[""] for row in alarm_rows(task)] == ["", "", ""]  # bang was not promised anything
+
+
+def test_seeds_that_together_alarm_too_often_miss_though_none_does_alone() -> None:
+    runs = [told(str(seed), "A", 0.8, {"random": 9}) for seed in range(4)]
+    assert [alarm_rows(by_task([one])[0])[0]["alpha lies"] for one in runs] == ["within"] * 4
+    (row,) = alarm_rows(by_task(runs)[0])
+    assert (row["alarms"], row["alpha lies"], row[""]) == (36, "below", "missed")
+
+
+def test_rates_that_were_promised_differently_are_not_pooled() -> None:
+    runs = [told(str(alpha), "A", 0.8, {"random": 5}, alpha=alpha) for alpha in (0.01, 0.05)]
+    (task,) = by_task(runs)
+    assert [(row["alpha"], row["episodes"]) for row in task["false_alarms"]] == [(0.01, 500), (0.05, 500)]
+
+
+def test_the_tables_by_task_fit_a_pipe() -> None:
+    counts = {"random": 3, "zero": 0, "bang": 51}
+    runs = [
+        told(f"{env_id}-{seed}", env_id, 0.8 + 0.0312 * seed, counts)
+        for env_id in ("Reacher-v5", "InvertedPendulum-v5")
+        for seed in range(3)
+    ]
+    console = Console(width=WIDE, file=io.StringIO())
+    with console.capture() as said:
+        for item in task_tables(by_task(runs)):
+            console.print(item, soft_wrap=isinstance(item, str), markup=False)
+    lines = said.get().splitlines()
+    assert lines[3].split() == [
+        "Reacher-v5", "3", *["0.831", "(0.800", "to", "0.862)"] * 4,
+        *["0.831", "(0.800", "to", "0.862)", "of", "0.831"] * 2,
+    ]  # fmt: skip
+    assert len(lines) == 2 * 3 + 2 + 2 * 3  # no row is folded
+    assert task_tables([]) == []
 
 
 # ---- the command and the benchmark, on a tiny run without GL
@@ -478,10 +604,14 @@ def test_the_benchmark_measures_once_and_again_when_a_run_changes(
         "gate:",
         "no robot frames",
         "baselines that",
+        "by task over seeds",
     ):
         assert f"\n{title}" in shown
     found = json.loads(out.read_text())
     assert {"machine", "versions", "git", "quick"} <= found.keys()
+    (task,) = found["tasks"]
+    assert (task["env_id"], task["seeds"], len(task["figures"])) == ("Toy-v0", 1, len(BRIEFLY))
+    assert [row["episodes"] for row in task["false_alarms"]] == [6, 6]
     one = found["runs"][0]
     assert [row["score"] for row in one["regret"]] == ["monitor", "likelihood_regret"]
     assert all(row["ms"] > 0 for row in one["regret"])

@@ -3,10 +3,10 @@
     python launch/benchmarks/uncertainty.py --runs runs/reacher --data data/reacher            # minutes a run
     python launch/benchmarks/uncertainty.py --runs runs/reacher --data data/reacher --full     # hours
 
-The first three runs of one environment and camera are an ensemble; it says the same whichever of them is
-judged, so that it stands once, among the baselines of the first. What is finished is skipped, cell by cell,
-so that the same command goes on after an interruption. Negative controls (severity 0, shuffled labels, a
-random score) are part of it.
+Runs of one environment and camera are also told together, by task over seeds. The first three of them are an
+ensemble; it says the same whichever of them is judged, so that it stands once, among the baselines of the
+first. What is finished is skipped, cell by cell, so that the same command goes on after an interruption.
+Negative controls (severity 0, shuffled labels, a random score) are part of it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +22,7 @@ from robovae import provenance
 from robovae.cli.console import log, progress, show
 from robovae.cli.evaluate import judged
 from robovae.cli.events import log_stage
+from robovae.cli.task_tables import task_tables
 from robovae.cli.trial import WEIGHTS, Scale, Trial, photograph_crops
 from robovae.cli.verdicts import (
     NOMINAL,
@@ -43,13 +44,15 @@ from robovae.judge.outside import version
 from robovae.judge.sanity import SILENT, made_up_pictures, sanity
 from robovae.judge.speed import watching_cost
 from robovae.judge.summary import SEVERE
+from robovae.judge.targets import BRIEFLY
+from robovae.judge.tasks import by_task
 from robovae.records import file_digest, write_json
 from robovae.run import Stage, dataset_digest, run_stage
 from robovae_envs.errors import EnvError
 from robovae_envs.faults import FAULTS, Fault
 
 RESULTS = Path(__file__).parent / "results"
-FORMAT = 2
+FORMAT = 4
 """Of a run's records; raise it when a figure changes its meaning."""
 ENSEMBLE = 3
 """Runs of one task that are an ensemble."""
@@ -111,6 +114,7 @@ def main(options: Uncertainty) -> None:
     found = {
         "quick": not options.full,
         "runs": runs,
+        "tasks": by_task(runs),
         "machine": provenance.machine(),
         "versions": provenance.versions(),
         "git": provenance.git_state(Path(__file__).parents[2]),
@@ -119,7 +123,8 @@ def main(options: Uncertainty) -> None:
     log(f"written to {write_json(options.out or RESULTS / name, found)}")
     tables = [item for one in runs for item in ("", f"== {one['run']}, {one['env_id']}", *tables_of(one))]
     title = "all runs" if options.full else "all runs; quick: the intervals are wide"
-    show(found, options.json, *tables, *titled([summary(one) for one in runs], title))
+    rows = titled([summary(one) for one in runs], title)
+    show(found, options.json, *tables, *rows, *task_tables(found["tasks"]))
 
 
 def others_of(trial: Trial, trials: Sequence[Trial]) -> list[Trial]:
@@ -143,6 +148,7 @@ def measured(trial: Trial, effort: Effort, full: bool, others: Sequence[Trial]) 
     return {
         "run": trial.run.name,
         "env_id": trial.store.env_id,
+        "render_spec": trial.total.render_spec,
         "ensemble": [one.run.name for one in others],
         "judge": part("scores", lambda: scores(trial, effort, others), {**plain["scale"], **known}, members),
         "regret": part("regret", lambda: {"rows": regret(trial, effort)}, plain)["rows"],
@@ -262,10 +268,9 @@ def summary(one: Mapping[str, Any]) -> Record:
         for row in (*one["judge"]["targets"], *silence_rows(one["sanity"]), seen, *cost_rows(one["cost"]))
     ]
     reached = (row["reached"] for row in one["judge"]["targets"])
-    names = ("AUROC", "coverage", "least", "sigma AUROC", "Spearman")
     return {
         "run": one["run"],
-        **dict(zip(names, reached, strict=True)),
+        **dict(zip(BRIEFLY, reached, strict=True)),
         "alarms/episode": seen["alarms/episode"],
         "TPR": float(np.mean([row["tpr"]["value"] for row in severe if row["tpr"]])),
         "delay": float(np.mean([row["delay"]["restricted_mean"] for row in severe if row["delay"]])),

@@ -33,7 +33,7 @@ def brief(result: Mapping[str, Any]) -> Record:
         "targets": [one.facts() for one in targets(result)],
         "headline": headline(still, ranks),
         "timing": [row for score in (*TEMPORAL, COMBINED) for row in headline(timing, ranks, score)],
-        "sigma": sigma_rows(still),
+        "sigma": sigma_rows(still, seed=result["config"]["seed"]),
         "scores": score_rows(result),
         "skipped": [{"baseline": name, "why": why} for name, why in result["skipped"].items()],
         "controls": control_rows(result),
@@ -58,7 +58,8 @@ def judge_tables(found: Mapping[str, Any]) -> list[RenderableType]:
         "targets": "targets, over rendered and sensor faults of TEST",
         "headline": "AUROC by severity, the lower of test and rare; rank: Spearman of severity and score",
         "timing": "timing faults by severity: only the temporal score can see them",
-        "sigma": "is sigma true? means over severities; raw: the encoder's own",
+        "sigma": "is sigma true? means over severities; raw: the encoder's own; ceiling: of Spearman, were "
+        "these sigmas exactly true; by frame: of root mean squares over latents",
         "scores": f"mean AUROC of scores, severities {SEVERE} to 5; harmful: against nominal and harmless; "
         "ms: a frame on one thread",
         "skipped": "baselines that are not in the table",
@@ -93,11 +94,16 @@ def headline(rows: Sequence[Row], ranks: Mapping[str, Any], score: str = COMBINE
     return table
 
 
-def sigma_rows(rows: Sequence[Row]) -> list[Record]:
-    """A row a fault: coverage, NLL, Spearman and error of the calibrated belief, and of the raw one."""
+def sigma_rows(rows: Sequence[Row], *, seed: int) -> list[Record]:
+    """A row a fault: coverage, NLL, Spearman and error of the calibrated belief, and of the raw one.
+
+    Args:
+        rows: cells.
+        seed: of the ceilings of Spearman, see `truth_of`.
+    """
     table = []
     for name, some in by_fault(rows).items():
-        total, raw = (truth_of(some)[which] for which in ("total", "raw"))
+        total, raw = (truth_of(some, seed=seed)[which] for which in ("total", "raw"))
         table.append(
             {
                 "fault": name,
@@ -107,6 +113,9 @@ def sigma_rows(rows: Sequence[Row]) -> list[Record]:
                 "NLL": total["nll"],
                 "raw NLL": raw["nll"],
                 "Spearman": total["spearman"],
+                "ceiling": total["spearman_ceiling"],
+                "by frame": total["spearman_frames"],
+                "its ceiling": total["spearman_frames_ceiling"],
                 "error": total["rms_error"],
                 "raw error": raw["rms_error"],
                 "sigma/nominal": total["sigma_ratio"],

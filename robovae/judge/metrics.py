@@ -12,6 +12,8 @@ from robovae.judge.errors import JudgeError
 
 Doubles = NDArray[np.float64]
 
+CEILING_DRAWS = 32
+"""Imagined errors behind a ceiling: it is then known to about a fifth of what one draw of them varies by."""
 LEVELS = (0.50, 0.68, 0.90, 0.95)
 """Central intervals whose coverage is reported."""
 
@@ -72,6 +74,38 @@ def spearman(a: ArrayLike, b: ArrayLike) -> float | None:
     x, y = x - x.mean(), y - y.mean()
     size = math.sqrt(float(x @ x) * float(y @ y))
     return float(x @ y) / size if size > 0 else None
+
+
+def spearman_ceiling(sigma: ArrayLike, rng: np.random.Generator, draws: int = CEILING_DRAWS) -> float | None:
+    """What `spearman` of sigma and |error| comes to if sigma is exactly true: less than 1.
+
+    The mean over draws of spearman(sigma, sigma |eps|), eps standard normal. An error is a draw of its sigma,
+    so that where sigma hardly varies the draw decides the ranks: the ceiling is then near 0, and near 1 where
+    sigma varies over many orders of magnitude. Of several sigma together, root mean squares over them are
+    ranked, of sigma and of sigma eps with independent eps; their chance averages, and the ceiling is higher.
+
+    Args:
+        sigma: (N,) standard deviations, or (N, D).
+        rng: of eps.
+        draws: of all eps.
+
+    Returns:
+        None where sigma does not vary, as `spearman` has it.
+
+    Raises:
+        JudgeError: there is no sigma, or one is NaN.
+    """
+    table = _numbers(sigma, "sigma").reshape(np.shape(sigma)[0], -1)
+    size = rms(table)
+    found = [spearman(size, rms(table * rng.standard_normal(table.shape))) for _ in range(draws)]
+    known = [value for value in found if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def rms(values: Doubles) -> Doubles:
+    """Root mean square over the last axis, (N, D) -> (N,)."""
+    root: Doubles = np.sqrt(np.square(values).mean(axis=-1))
+    return root
 
 
 def covered(error: Doubles, sigma: Doubles, levels: Sequence[float] = LEVELS) -> Doubles:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from robovae.judge.cells import SAME_PHYSICS
-from robovae.judge.metrics import LEVELS, level_name, spearman
+from robovae.judge.metrics import LEVELS, level_name, rms, spearman, spearman_ceiling
 from robovae.judge.resample import Resampled, Sample, auroc_by_episode
 
 Row = Mapping[str, Any]
@@ -28,7 +28,7 @@ def summarise(rows: Sequence[Row], nominal: Mapping[str, Any], *, draws: int, se
         rows: of `judge`, all of one table.
         nominal: of `Nominal.facts`.
         draws: resamples.
-        seed: of the resampling.
+        seed: of the resampling, and of the ceilings.
 
     Returns:
         "means": mean AUROC by group ("TEST", "DEV", "timing TEST", "timing DEV") and score, over severities
@@ -42,15 +42,29 @@ def summarise(rows: Sequence[Row], nominal: Mapping[str, Any], *, draws: int, se
             name: _means([row for row in some if row["severity"] >= SEVERE]) for name, some in groups.items()
         },
         "severity": {name: _severity(some) for name, some in _grouped(rows, lambda r: r["fault"]).items()},
-        "truth": {name: truth_of(some) for name, some in _grouped(rows, _kind_and_split).items()},
+        "truth": {name: truth_of(some, seed=seed) for name, some in _grouped(rows, _kind_and_split).items()},
         "harm": harm_of(groups.get("TEST", []), nominal, draws=draws, seed=seed),
         "shuffled": _shuffled(rows),
     }
 
 
-def truth_of(rows: Sequence[Row]) -> dict[str, Any]:
-    """Sigma over several cells: means of coverage and NLL over cells, Spearman over the pairs of all."""
-    return {which: _truth([row["truth"][which] for row in rows]) for which in ("total", "raw")}
+def truth_of(rows: Sequence[Row], *, seed: int) -> dict[str, Any]:
+    """Sigma over several cells.
+
+    Args:
+        rows: of `judge`.
+        seed: of the ceilings.
+
+    Returns:
+        For "total" and "raw": "coverage" by level, "nll" and "rms_error", means over cells; "sigma_ratio",
+        their median; "cells", how many. Over the pairs of all cells together "spearman" of sigma and |error|:
+        is this latent of this frame worse than that one? "spearman_frames", of the root mean squares over the
+        active latents of a frame, which average the chance of single errors: is this frame worse than that
+        one? "spearman_ceiling" and "spearman_frames_ceiling": what the same sigmas would score if they were
+        exactly true, see `robovae.judge.metrics.spearman_ceiling`; the errors of a frame's latents are then
+        independent, as the belief has them. A figure is None where one side does not vary.
+    """
+    return {which: _truth([row["truth"][which] for row in rows], seed) for which in ("total", "raw")}
 
 
 def harm_of(rows: Sequence[Row], nominal: Mapping[str, Any], *, draws: int, seed: int) -> dict[str, Any]:
@@ -144,8 +158,10 @@ def _severity(rows: Sequence[Row]) -> dict[str, float | None]:
     return table
 
 
-def _truth(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    sigma, error = np.concatenate([np.array(one["pairs"]) for one in found]).T
+def _truth(found: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
+    sigma, error = np.concatenate([one["pairs"] for one in found]).T
+    frames = np.concatenate([one["by_frame"] for one in found])
+    rng = np.random.default_rng(seed)
     names = [level_name(level) for level in LEVELS]
     return {
         "cells": len(found),
@@ -156,6 +172,9 @@ def _truth(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "rms_error": float(np.mean([one["rms_error"]["value"] for one in found])),
         "sigma_ratio": float(np.median([one["sigma_ratio"] for one in found])),
         "spearman": spearman(sigma, error),
+        "spearman_ceiling": spearman_ceiling(sigma, rng),
+        "spearman_frames": spearman(rms(frames[:, 1:]), frames[:, 0]),
+        "spearman_frames_ceiling": spearman_ceiling(frames[:, 1:], rng),
     }
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
+import numpy as np
+
 from robovae.judge.cells import SAME_PHYSICS
 from robovae.judge.summary import Row, truth_of
 
@@ -12,6 +14,9 @@ COMBINED = "monitor"
 """Name of the score that alarms rest on."""
 TEMPORAL = ("innovation", "stillness")
 """Names of the scores that need the frames before: for timing faults."""
+BRIEFLY = ("AUROC", "coverage", "least", "sigma AUROC", "Spearman", "ceiling", "by frame", "its ceiling")
+"""Short names of `targets`, in their order, for wide tables."""
+CEILING = "what the same sigmas would score, were they exactly true"
 
 
 @dataclass(frozen=True)
@@ -51,13 +56,15 @@ class Target:
 def targets(result: Mapping[str, Any]) -> list[Target]:
     """Of a judgement: over rendered and sensor faults of TEST; timing faults stand apart.
 
+    The last three have no range: the ceiling of Spearman, and both figures frame by frame, see `truth_of`.
+
     Args:
         result: of `judge`, with the score "monitor" among them.
     """
     rows = tested(result["cells"])
     summary = result["summary"]
     means, harm = summary["means"].get("TEST", {}), summary["harm"]
-    pooled = truth_of(rows)["total"] if rows else None
+    pooled = truth_of(rows, seed=result["config"]["seed"])["total"] if rows else None
     worst, least = least_covered(rows)
     harmful = harm["log_sigma"]
     return [
@@ -65,7 +72,10 @@ def targets(result: Mapping[str, Any]) -> list[Target]:
         Target("coverage of 90 % intervals", pooled and pooled["coverage"]["90"], 0.85, 0.97),
         Target("least coverage of a fault", least, 0.75, note=worst),
         Target("AUROC of log sigma, harmful faults", _value(harmful), 0.95, note=_count(harmful)),
-        Target("Spearman of sigma and |error|", pooled and pooled["spearman"], 0.7),
+        Target("Spearman of sigma and |error|", pooled and pooled["spearman"], 0.7, note=_below(pooled)),
+        Target("ceiling of this Spearman", pooled and pooled["spearman_ceiling"], note=CEILING),
+        Target("Spearman of a frame's sigma and error", pooled and pooled["spearman_frames"]),
+        Target("ceiling of this, by frame", pooled and pooled["spearman_frames_ceiling"], note=CEILING),
     ]
 
 
@@ -76,7 +86,10 @@ def tested(rows: Sequence[Row]) -> list[Row]:
 
 def least_covered(rows: Sequence[Row]) -> tuple[str, float | None]:
     """The fault whose 90 % intervals cover least, mean over its severities, and how much."""
-    covered = {name: truth_of(some)["total"]["coverage"]["90"] for name, some in by_fault(rows).items()}
+    covered = {
+        name: float(np.mean([row["truth"]["total"]["coverage"]["90"]["value"] for row in some]))
+        for name, some in by_fault(rows).items()
+    }
     return min(covered.items(), key=lambda pair: pair[1]) if covered else ("", None)
 
 
@@ -90,6 +103,12 @@ def by_fault(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 def _value(found: Mapping[str, Any] | None) -> float | None:
     return None if found is None else float(found["value"])
+
+
+def _below(pooled: Mapping[str, Any] | None) -> str:
+    """What the rank correlation can reach at all."""
+    ceiling = pooled and pooled["spearman_ceiling"]
+    return f"(ceiling {ceiling:.3f})" if ceiling is not None else ""
 
 
 def _count(found: Mapping[str, Any] | None) -> str:

@@ -15,10 +15,14 @@ from robovae.evaluate.intervals import by_episode, interval, mean
 from robovae.evaluate.measure import ACTIVE_VARIANCE
 from robovae.judge.errors import JudgeError
 from robovae.judge.footage import Doubles
-from robovae.judge.metrics import LEVELS, covered, level_name, nll_terms, ranks, spearman
+from robovae.judge.metrics import LEVELS, covered, level_name, nll_terms, ranks, rms, spearman
 
 PAIRS = 256
 """Pairs of sigma and error that are kept of a cell, for figures over many cells."""
+FRAMES = 128
+"""Frames whose sigma and error are kept for the same; each needs the sigma of all its latents."""
+SPREAD_SEED = 0
+"""Of the choice of pairs and frames."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +67,9 @@ class Reference:
             JSON-able, with 95 % intervals by episode: "coverage" by level; "nll", nats a latent; "rms_error"
             of mu in nominal deviations of each latent; "spearman" of sigma and |error| over frames and
             latents (the interval holds the ranks fixed); "sigma" and "sigma_nominal", medians; "sigma_ratio",
-            median of sigma over the clean twin's; "pairs" of sigma and |error|; "active", how many latents
-            count.
+            median of sigma over the clean twin's; "active", how many latents count; "pairs" of sigma and
+            |error|, of evenly spread frames and latents; "by_frame", of evenly spread frames the root mean
+            square error over latents, and then sigma of each latent.
         """
         sigma = belief.sigma[changed][:, self.active].astype(np.float64)
         error = self.mu[changed] - belief.mu[changed][:, self.active]
@@ -82,7 +87,8 @@ class Reference:
             "sigma": float(np.median(sigma)),
             "sigma_nominal": float(np.median(self.sigma)),
             "sigma_ratio": float(np.median(sigma / self.sigma[changed])),
-            "pairs": _pairs(sigma, np.abs(error)),
+            "pairs": _kept(np.stack([sigma.ravel(), np.abs(error).ravel()], axis=1), PAIRS),
+            "by_frame": _kept(np.column_stack([rms(error), sigma]), FRAMES),
         }
 
 
@@ -112,10 +118,18 @@ def _correlation(sums: Doubles) -> Doubles:
     return np.where(varied, (xy - x * y / count) / np.sqrt(np.where(varied, variances, 1.0)), 0.0)
 
 
-def _pairs(sigma: Doubles, error: Doubles) -> list[list[float]]:
-    """[sigma, |error|] of evenly spread elements, to four digits."""
-    chosen = np.unique(np.linspace(0, sigma.size - 1, min(PAIRS, sigma.size)).astype(int))
-    return [
-        [float(f"{a:.4g}"), float(f"{b:.4g}")]
-        for a, b in zip(sigma.ravel()[chosen], error.ravel()[chosen], strict=True)
-    ]
+def _kept(table: Doubles, most: int) -> list[list[float]]:
+    """Evenly spread rows of a table, to four digits."""
+    chosen = spread_out(len(table), most, np.random.default_rng(SPREAD_SEED))
+    return [[float(f"{value:.4g}") for value in row] for row in table[chosen]]
+
+
+def spread_out(size: int, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """At most so many rising places below `size`: one by chance in each of as many equal stretches.
+
+    Equal steps would fall in with the rhythm of the elements: with 24 latents and 51 frames an episode,
+    nearly all pairs would be of one latent.
+    """
+    edges = np.linspace(0, size, min(most, size) + 1).astype(np.int64)
+    chosen: NDArray[np.int64] = rng.integers(edges[:-1], edges[1:])
+    return chosen

@@ -1,0 +1,70 @@
+"""Runs of one task over their seeds, as tables for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+
+from robovae.cli.console import number
+from robovae.cli.verdicts import titled
+from robovae.judge.targets import BRIEFLY
+
+Record = dict[str, Any]
+CEILINGS = {"Spearman": "ceiling", "by frame": "its ceiling"}
+"""Short names of figures that are shown with their ceiling, and of that."""
+
+
+def task_tables(tasks: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+    """Figures by task, a row each; then false alarms, a row a task and policy.
+
+    Args:
+        tasks: of `robovae.judge.tasks.by_task`.
+    """
+    alarms = [row for one in tasks for row in alarm_rows(one)]
+    return [
+        *titled(
+            [figure_row(one) for one in tasks],
+            "by task over seeds: mean (least to most); of: mean ceiling of Spearman, were sigma exactly true",
+        ),
+        *titled(
+            alarms,
+            "false alarms by task, pooled over seeds, which watch the same episodes; alpha lies within "
+            "the exact interval, below it (more alarms than promised) or above",
+        ),
+    ]
+
+
+def figure_row(one: Mapping[str, Any]) -> Record:
+    """The row of a task."""
+    found = dict(zip(BRIEFLY, one["figures"], strict=True))
+    row = {name: _words(found[name]) for name in BRIEFLY if name not in CEILINGS.values()}
+    for name, ceiling in CEILINGS.items():
+        if row[name] and found[ceiling]["mean"] is not None:
+            row[name] += f" of {found[ceiling]['mean']:.3f}"
+    return {"task": one["env_id"], "seeds": one["seeds"], **row}
+
+
+def alarm_rows(one: Mapping[str, Any]) -> list[Record]:
+    """A row a policy; the target is missed where that of the calibration alarms more often than promised."""
+    return [
+        {
+            "task": one["env_id"],
+            "policy": row["policy"],
+            "seen": "yes" if row["seen"] else "no",
+            "alarms": row["alarms"],
+            "episodes": row["episodes"],
+            "alarms/episode": f"{number(row['value'])} ({number(row['low'])} to {number(row['high'])})",
+            "alpha": row["alpha"],
+            "alpha lies": row["alpha_lies"],
+            "runs": " ".join(one["runs"]),
+            "": "missed" if row["seen"] and row["alpha_lies"] == "below" else "",
+        }
+        for row in one["false_alarms"]
+    ]
+
+
+def _words(figure: Mapping[str, Any]) -> str:
+    if figure["mean"] is None:
+        return ""
+    spread = f" ({figure['low']:.3f} to {figure['high']:.3f})" if figure["of"] > 1 else ""
+    return f"{figure['mean']:.3f}{spread}"
