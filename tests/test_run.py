@@ -119,7 +119,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     calls = Calls()
     train = types.SimpleNamespace(TrainConfig=TrainConfig, train=calls.train, HOW_NOT_WHAT=("threads",))
     report = types.SimpleNamespace(write=calls.write)
-    uncertainty = types.SimpleNamespace(CalibrateConfig=CalibrateConfig, calibrate_run=calls.calibrate)
+    uncertainty = types.SimpleNamespace(
+        CalibrateConfig=CalibrateConfig, calibrate_run=calls.calibrate, FORMATS={"monitor": 1}
+    )
     for name, module in (("train", train), ("report", report), ("uncertainty", uncertainty)):
         monkeypatch.setitem(sys.modules, f"robovae.{name}", module)
         monkeypatch.setattr(robovae, name, module, raising=False)
@@ -224,6 +226,14 @@ def test_a_calibrated_recipe_is_calibrated_and_judged_before_the_report(recipe_f
     assert (np.abs(rare[0].action) == 1.0).all()  # bang-bang, whoever acts in the others
     do(recipe_file, calls)
     assert len(calls.calibrated) == len(calls.judged) == 1
+
+
+def test_a_calibration_of_an_older_format_is_done_anew(recipe_file, calls, monkeypatch):
+    recipe_file.write_text(RECIPE.replace("test: 1", "test: 1, calibrate: 2") + "calibrate: {steps: 7}\n")
+    do(recipe_file, calls)
+    monkeypatch.setattr(sys.modules["robovae.uncertainty"], "FORMATS", {"monitor": 2})
+    do(recipe_file, calls)
+    assert len(calls.calibrated) == 2
 
 
 @pytest.fixture(scope="module")

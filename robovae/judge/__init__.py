@@ -7,7 +7,7 @@ from robovae.judge.config import JudgeConfig
 from robovae.judge.detector import Detector, Functions, Panel, Remembering, Scorer, SequenceScorer, cost
 from robovae.judge.errors import JudgeError
 from robovae.judge.footage import Footage
-from robovae.judge.judging import judge
+from robovae.judge.judging import FORMAT, judge
 from robovae.judge.outside import PytorchOod
 from robovae.judge.reader import JointReader, Reader
 from robovae.judge.strangeness import Ground
@@ -15,6 +15,7 @@ from robovae.judge.subject import Subject
 from robovae.judge.summary import to_csv
 
 __all__ = [
+    "FORMAT",
     "Cell",
     "Detector",
     "Faulted",

@@ -127,7 +127,7 @@ def train_stage(
 
 def calibrate_stage(data: Path, run: Path, config: "CalibrateConfig", on_event: OnEvent) -> Stage:
     """The stage that makes sigma true and sets the limits of the monitor."""
-    from robovae.uncertainty import calibrate_run
+    from robovae.uncertainty import FORMATS, calibrate_run
 
     def fit() -> dict[str, Any]:
         return calibrate_run(run, data, config, lambda event: on_event("calibrate", event))
@@ -136,7 +136,7 @@ def calibrate_stage(data: Path, run: Path, config: "CalibrateConfig", on_event: 
         name="calibrate",
         artefact=run,
         record=run / "calibrate.json",
-        config=to_plain(config),
+        config={**to_plain(config), "formats": FORMATS},
         inputs={
             "train": dataset_digest(data, "train"),
             "calibrate": dataset_digest(data, "calibrate"),
@@ -150,11 +150,13 @@ def calibrate_stage(data: Path, run: Path, config: "CalibrateConfig", on_event: 
 
 def evaluate_stage(data: Path, run: Path, scale: str, judge: Judge) -> Stage:
     """The stage that judges a calibrated run over the fault suite."""
+    from robovae.judge import FORMAT
+
     return Stage(
         name="evaluate",
         artefact=run / "judge",
         record=run / "judge" / "evaluate.json",
-        config={"scale": scale},
+        config={"scale": scale, "format": FORMAT},
         inputs={"data": dataset_digest(data), "run": run_digest(run, MODEL + CALIBRATION)},
         run=lambda: judge(run, data, scale),
         is_there=lambda: (run / "judge" / "judge.json").is_file(),

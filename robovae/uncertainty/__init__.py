@@ -1,6 +1,6 @@
 """Sigma that is true, and scores of strangeness: what `robovae calibrate` adds to a trained run."""
 
-from robovae.uncertainty.calibrate import calibrate_run
+from robovae.uncertainty.calibrate import FORMATS, calibrate_run
 from robovae.uncertainty.config import CalibrateConfig, CalibrateEvent
 from robovae.uncertainty.following import TEMPORAL
 from robovae.uncertainty.frame_monitor import FrameMonitor
@@ -10,6 +10,7 @@ from robovae.uncertainty.scores import SCORES
 from robovae.uncertainty.scoring import Scorer
 
 __all__ = [
+    "FORMATS",
     "SCORES",
     "TEMPORAL",
     "CalibrateConfig",

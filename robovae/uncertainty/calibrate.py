@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from robovae.dynamics import TemporalPrior
 from robovae.episodes import EpisodeStore
 from robovae.monitor import Calibration, calibrate
+from robovae.monitor.calibration import FORMAT
 from robovae.monitor.conformal import check_episodes
 from robovae.run.directory import RunModel, check_data, load_model
 from robovae.run.files import CALIBRATION, SCORING, run_digest
@@ -21,9 +22,11 @@ from robovae.uncertainty.config import CalibrateConfig, CalibrateEvent, OnCalibr
 from robovae.uncertainty.fitting import fit_uncertainty
 from robovae.uncertainty.following import TEMPORAL
 from robovae.uncertainty.frame_monitor import FILE
-from robovae.uncertainty.model import Uncertainty, save_uncertainty
+from robovae.uncertainty.model import FORM, Uncertainty, save_uncertainty
 from robovae.uncertainty.scoring import Doubles, Frames, Scorer
 
+FORMATS = {"uncertainty": FORM, "monitor": FORMAT}
+"""Of what is written: a calibration of others is done anew."""
 _JUDGED = 512
 """Frames on which nominal sigma is compared with the encoder's own."""
 

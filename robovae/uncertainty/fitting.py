@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from robovae.uncertainty.corruptions import corrupt
 from robovae.uncertainty.look import look
 from robovae.uncertainty.model import Uncertainty
 from robovae.uncertainty.noise import HEADS, MeasurementNoise, describe, misfit, widen
+from robovae.uncertainty.scores import Strangeness
 from robovae.vae import VAE
 
 _CLIP = 100.0
@@ -24,16 +26,28 @@ _CLIP = 100.0
 
 @dataclass(frozen=True)
 class _Seen:
-    """Frames as the noise's networks see them."""
+    """What looks at N frames tell."""
 
-    features: Tensor
-    """(N, S)."""
     lone: Gaussian
     """The encoder's belief, (N, D)."""
     surprise: Tensor
     """(N, h, w)."""
     statistics: Tensor
     """(N, S')."""
+
+    def features(self, strangeness: Strangeness) -> Tensor:
+        """What the noise is read from, (N, S)."""
+        distance = strangeness.distance(self.statistics)
+        return describe(self.statistics, self.surprise, self.lone, distance)
+
+
+class _Message(NamedTuple):
+    """Beliefs of N frames, and what their noise is read from."""
+
+    features: Tensor
+    """(N, S)."""
+    lone: Gaussian
+    """(N, D)."""
 
 
 def fit_uncertainty(
@@ -70,8 +84,9 @@ def fit_uncertainty(
         torch.manual_seed(config.seed)
         uncertainty = Uncertainty(vae)
     uncertainty.strangeness.fit(nominal.surprise, nominal.statistics)
-    uncertainty.noise.standardise(nominal.features)
-    _fit_noise(uncertainty.noise, nominal, broken, truth, config, tell)
+    whole, torn = (_Message(seen.features(uncertainty.strangeness), seen.lone) for seen in (nominal, broken))
+    uncertainty.noise.standardise(whole.features)
+    _fit_noise(uncertainty.noise, whole, torn, truth, config, tell)
     uncertainty.requires_grad_(False)
     return uncertainty.eval()
 
@@ -87,16 +102,16 @@ def _see(
     with torch.no_grad():
         for first in range(0, len(numbers), BATCH):
             seen = look(vae, images(numbers[first : first + BATCH]))
-            parts.append((describe(seen), seen.lone.mu, seen.lone.log_sigma, seen.surprise, seen.statistics))
+            parts.append((seen.lone.mu, seen.lone.log_sigma, seen.surprise, seen.statistics))
             tell(min(first + BATCH, len(numbers)))
-    features, mu, log_sigma, surprise, statistics = (torch.cat(column) for column in zip(*parts, strict=True))
-    return _Seen(features, Gaussian(mu, log_sigma), surprise, statistics)
+    mu, log_sigma, surprise, statistics = (torch.cat(column) for column in zip(*parts, strict=True))
+    return _Seen(Gaussian(mu, log_sigma), surprise, statistics)
 
 
 def _fit_noise(
     noise: MeasurementNoise,
-    nominal: _Seen,
-    broken: _Seen,
+    nominal: _Message,
+    broken: _Message,
     truth: Gaussian,
     config: CalibrateConfig,
     tell: OnCalibrate,
@@ -122,7 +137,7 @@ def _fit_noise(
 
 
 def _batches(
-    nominal: _Seen, broken: _Seen, truth: Gaussian, config: CalibrateConfig, generator: torch.Generator
+    nominal: _Message, broken: _Message, truth: Gaussian, config: CalibrateConfig, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Gaussian, Gaussian]]:
     """Features, belief and the belief about the clean frame: half nominal, half corrupted."""
     for _ in range(config.steps):

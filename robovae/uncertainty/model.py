@@ -14,7 +14,9 @@ from robovae.uncertainty.scores import Strangeness
 from robovae.vae import VAE
 
 FILE = "uncertainty.safetensors"
-_PART = Part(FILE, "1", "a calibrated run", "the calibration of these weights, received another's")
+FORM = "2"
+"""Version of the names in it."""
+_PART = Part(FILE, FORM, "a calibrated run", "the calibration of these weights, received another's")
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,20 @@ class Uncertainty(nn.Module):
             height, width, _ = vae.frame_shape
             seen = look(vae, torch.zeros(1, 3, height, width, device=vae.mean_frame.device))
         cells = (seen.surprise.shape[1], seen.surprise.shape[2])
-        self.noise = MeasurementNoise(describe(seen).shape[1], vae.config.latent_dim)
         self.strangeness = Strangeness(cells, seen.statistics.shape[1])
+        features = describe(seen.statistics, seen.surprise, seen.lone, self._distance(seen))
+        self.noise = MeasurementNoise(features.shape[1], vae.config.latent_dim)
 
     def forward(self, vae: VAE, images: Tensor) -> Insight:
         """Images (B, 3, H, W) in [0, 1] -> Insight."""
         seen = look(vae, images)
-        total = widen(seen.lone, self.noise(describe(seen)))
-        return Insight(seen, total, self.strangeness(seen, total))
+        distance = self._distance(seen)
+        features = describe(seen.statistics, seen.surprise, seen.lone, distance)
+        total = widen(seen.lone, self.noise(features))
+        return Insight(seen, total, self.strangeness(seen, distance, total))
+
+    def _distance(self, seen: Look) -> Tensor:
+        return self.strangeness.distance(seen.statistics)
 
 
 def save_uncertainty(run: Path, uncertainty: Uncertainty) -> Path:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robovae.gaussian import Gaussian
-from robovae.uncertainty.look import Look
 
 _LEAST, _MOST = -8.0, 9.0
 """Log of R: from far below any message's own variance to far above the prior's."""
@@ -36,6 +35,8 @@ class MeasurementNoise(nn.Module):
     """R(x): the variance that frame x deserves on top of its message, for each latent.
 
     Several small networks of different first weights are averaged: where they disagree, the widest decides.
+    The last feature, the distance from nominal frames, also enters by a weight that is never negative: how
+    a network goes on past all that it was trained on is anybody's guess, but further away is never surer.
 
     Args:
         features: S of `describe`.
@@ -53,6 +54,7 @@ class MeasurementNoise(nn.Module):
         self.layers = nn.ModuleList(
             [_Heads(features, hidden), _Heads(hidden, hidden), _Heads(hidden, latent_dim)]
         )
+        self.caution = nn.Parameter(torch.full((HEADS, 1, latent_dim), -2.0))
 
     def standardise(self, features: Tensor) -> None:
         """Fix the scale of the features from those of nominal frames (N, S)."""
@@ -65,6 +67,7 @@ class MeasurementNoise(nn.Module):
         x = torch.asinh((features - self.shift) / self.scale).expand(HEADS, -1, -1)
         first, second, last = self.layers
         raw = last(functional.silu(second(functional.silu(first(x)))))
+        raw = raw + functional.softplus(self.caution) * x[..., -1:].clamp_min(0.0)
         out: Tensor = _LEAST + (_MOST - _LEAST) * torch.sigmoid(raw - 1.0)
         return out
 
@@ -73,10 +76,20 @@ class MeasurementNoise(nn.Module):
         return self.each(features).exp().mean(0)
 
 
-def describe(look: Look) -> Tensor:
-    """What R is read from, (B, S): statistics of the feature maps, surprise by cell, and the belief."""
-    surprise = torch.log1p(look.surprise.flatten(1))
-    return torch.cat([look.statistics, surprise, look.lone.mu, look.lone.log_sigma], 1)
+def describe(statistics: Tensor, surprise: Tensor, lone: Gaussian, distance: Tensor) -> Tensor:
+    """What R is read from, of B frames.
+
+    Args:
+        statistics: of the feature maps (`Look.statistics`), (B, S').
+        surprise: of each cell, (B, h, w) nats.
+        lone: the encoder's belief, (B, D).
+        distance: log distance from nominal frames (`Strangeness.distance`), (B,).
+
+    Returns:
+        (B, S), the distance last.
+    """
+    parts = [statistics, torch.log1p(surprise.flatten(1)), lone.mu, lone.log_sigma, distance[:, None]]
+    return torch.cat(parts, 1)
 
 
 def widen(lone: Gaussian, noise: Tensor) -> Gaussian:

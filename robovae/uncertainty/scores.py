@@ -56,13 +56,17 @@ class Strangeness(nn.Module):
         out: Tensor = (torch.log(look.surprise + SMALL) - self.cell_mean) / self.cell_std
         return out
 
-    def forward(self, look: Look, total: Gaussian) -> Tensor:
-        """A look and its calibrated belief -> (B, len(SCORES))."""
-        distance = ((look.statistics - self.mean) @ self.root).square().mean(1)
+    def distance(self, statistics: Tensor) -> Tensor:
+        """Log Mahalanobis distance of a look's statistics (B, S) from those of nominal frames, (B,)."""
+        squares = ((statistics - self.mean) @ self.root).square().mean(1)
+        return 0.5 * torch.log(squares + 1e-12)
+
+    def forward(self, look: Look, distance: Tensor, total: Gaussian) -> Tensor:
+        """A look, its distance (B,) and its calibrated belief -> (B, len(SCORES))."""
         columns = (
             torch.log(look.surprise.sum((1, 2)) + SMALL),
             self.stands_out(look).amax((1, 2)),
-            0.5 * torch.log(distance + 1e-12),
+            distance,
             total.log_sigma.mean(1),
         )
         return torch.stack(columns, 1)
