@@ -148,6 +148,34 @@ class TestScores:
         seen = Look(torch.zeros(1, 3), nothing, nothing, strange)
         assert int(fitted.stands_out(seen).argmax()) == 2
 
+    @torch.no_grad()
+    def test_one_direction_that_never_moved_does_not_outvote_the_others(self):
+        generator = torch.Generator().manual_seed(0)
+        rows = torch.randn(2000, 50, generator=generator)
+        rows[:, 0] = 0.0  # a feature map that slept
+        fitted = Strangeness((2, 2), 50)
+        fitted.fit(torch.rand(2000, 2, 2, generator=generator), rows)
+        awake = rows[:1].clone()
+        awake[0, 0] = 0.5
+        all_moved = 6.0 * rows[:1]
+        nominal = fitted.distance(rows)
+        assert float(fitted.distance(awake)) > float(nominal.max())  # it still counts...
+        assert float(fitted.distance(all_moved)) > float(fitted.distance(awake))  # ...but for one
+
+    @torch.no_grad()
+    @settings(deadline=None, max_examples=30)
+    @given(st.integers(0, 1000), st.floats(0.0, 50.0), st.floats(0.0, 50.0))
+    def test_noise_never_falls_with_the_distance_by_the_cautious_path(self, seed, near, further):
+        torch.manual_seed(seed)
+        noise = MeasurementNoise(5, 3, hidden=4)
+        for layer in noise.layers[:1]:
+            layer.weight[:, -1] = 0.0  # leaves the networks blind to it
+        low, high = sorted((near, further))
+        rows = torch.zeros(2, 5)
+        rows[:, -1] = torch.tensor([low, high])
+        first, second = noise(rows)
+        assert (second >= first - 1e-6).all()
+
     def test_noise_tells_frames_apart_only_through_their_features(self):
         torch.manual_seed(0)
         noise = MeasurementNoise(4, 2)

@@ -57,9 +57,12 @@ class Strangeness(nn.Module):
         return out
 
     def distance(self, statistics: Tensor) -> Tensor:
-        """Log Mahalanobis distance of a look's statistics (B, S) from those of nominal frames, (B,)."""
-        squares = ((statistics - self.mean) @ self.root).square().mean(1)
-        return 0.5 * torch.log(squares + 1e-12)
+        """Log Mahalanobis distance of a look's statistics (B, S) from those of nominal frames, (B,).
+
+        No direction counts for more than `FAR` deviations.
+        """
+        whitened = ((statistics - self.mean) @ self.root).clamp(-FAR, FAR)
+        return 0.5 * torch.log(whitened.square().mean(1) + 1e-12)
 
     def forward(self, look: Look, distance: Tensor, total: Gaussian) -> Tensor:
         """A look, its distance (B,) and its calibrated belief -> (B, len(SCORES))."""
@@ -76,5 +79,8 @@ SMALL = 0.05
 """Nats below which a cell's surprise is all the same."""
 LEAST_STD = 0.1
 """Deviation of a cell's log surprise at least: a cell in which nothing ever moved is not infinitely sure."""
+FAR = 10.0
+"""Deviations beyond which a direction of the statistics is as far as can be: a feature map that slept through
+all nominal frames of the fit wakes in one of ten thousand others, and must not outvote the rest by millions."""
 SHRINKAGE = 0.01
 """Share of the diagonal in the covariance of the statistics."""
