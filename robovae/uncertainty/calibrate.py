@@ -107,15 +107,14 @@ def _save(run: Path, uncertainty: Uncertainty, dynamics: TemporalPrior, calibrat
     """Write all files aside, and only then move them into place.
 
     The monitor is bound to the others and comes last: should not all arrive, the one that is there refuses
-    them. Copies of the former files lie aside too, so that what is the same again keeps its bytes.
+    them.
     """
     from robovae.filter.model import save_dynamics  # not before: it stands on this package
 
     with TemporaryDirectory(prefix=".calibration-", dir=run) as folder:
         aside = Path(folder)
-        for name in SCORING:
-            if (run / name).is_file():
-                shutil.copyfile(run / name, aside / name)
+        weights = "model.safetensors"  # what the others are bound to
+        shutil.copyfile(run / weights, aside / weights)
         save_uncertainty(aside, uncertainty)
         save_dynamics(aside, dynamics)
         replace(calibration, fingerprint=run_digest(aside, SCORING)).save(aside / FILE)

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 from torch import Size, Tensor, nn
 
 from robovae.errors import RobovaeError
 from robovae.monitor import fingerprint_of
-from robovae.run.directory import RunError, read_note, read_tensors, write_tensors
+from robovae.run.directory import read_note, read_tensors, write_tensors
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -33,14 +32,10 @@ class Part:
     """What is expected where there is one of other weights: "the dynamics of these weights"."""
 
     def save(self, run: Path, module: nn.Module) -> Path:
-        """Write the module's weights into a run.
-
-        A file that holds them already is left as it is, to the byte: others are bound to its digest.
-        """
-        path, note = run / self.file, self._note(run)
+        """Write the module's weights into a run."""
+        path = run / self.file
         tensors = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-        if not _holds(path, tensors, note):
-            write_tensors(path, tensors, note)
+        write_tensors(path, tensors, self._note(run))
         return path
 
     def load(self, run: Path, build: Callable[[Mapping[str, Tensor]], M]) -> M:
@@ -67,13 +62,3 @@ class Part:
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, Size]:
     return {name: tensor.shape for name, tensor in tensors.items()}
-
-
-def _holds(path: Path, tensors: Mapping[str, Tensor], note: Mapping[str, str]) -> bool:
-    """Whether a file holds just these tensors and this note."""
-    try:
-        there, own = read_tensors(path), read_note(path)
-    except RunError:
-        return False
-    same = there.keys() == tensors.keys() and own == note
-    return same and all(torch.equal(there[name], value) for name, value in tensors.items())

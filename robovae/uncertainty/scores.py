@@ -81,6 +81,6 @@ LEAST_STD = 0.1
 """Deviation of a cell's log surprise at least: a cell in which nothing ever moved is not infinitely sure."""
 FAR = 10.0
 """Deviations beyond which a direction of the statistics is as far as can be: a feature map that slept through
-all nominal frames of the fit wakes in one of ten thousand others, and must not outvote the rest by millions."""
+all nominal frames of the fit wakes in one of ten thousand others, and must not outvote the rest."""
 SHRINKAGE = 0.01
 """Share of the diagonal in the covariance of the statistics."""
