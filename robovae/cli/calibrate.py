@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from robovae.cli.console import facts, number, progress, show
+from robovae.judge.exact import calibrated_rate
 from robovae.uncertainty import CalibrateConfig, calibrate_run
 
 
@@ -17,10 +18,11 @@ class Calibrate:
     Learns from corruptions of its own how far a frame can be trusted, so that sigma is the total width of the
     belief; fits the dynamics of the belief filter, and the scores of strangeness; and sets thresholds on the
     calibrate split (seeds 10000-), which must hold enough episodes for the rates: 99 for one false alarm in
-    100; up to 100 more of them sharpen the alarm. Minutes.
+    100; up to 100 more of them sharpen the alarm, and the more there are beyond, the nearer this monitor's
+    own rate of false alarms is to the promised one. Minutes.
 
     Examples:
-      robovae collect Reacher-v5 --split calibrate --episodes 200 --out data/reacher
+      robovae collect Reacher-v5 --split calibrate --episodes 400 --out data/reacher
       robovae calibrate runs/reacher --data data/reacher
     """
 
@@ -41,12 +43,17 @@ class Calibrate:
                 self.config,
                 lambda event: update(event.done, event.total, event.part),
             )
+        alpha = self.config.monitor.alpha
+        low, high = calibrated_rate(result["episodes"], alpha)
         rows = {
             "run": self.run_dir,
             "episodes": f"{result['episodes']} nominal ones set the limits",
             "sigma": f"{number(result['sigma_ratio'])} of the encoder's own on nominal frames (median)",
             "limits": f"alarm {number(result['threshold'])}, trust {number(result['gate'])}",
+            "alarms": f"{alpha:.2g} false ones a nominal episode promised on average over calibrations; "
+            f"this one's own rate lies between {low:.2g} and {high:.2g} (95 %)",
             "seconds": number(result["seconds"]),
         }
-        show({"run": str(self.run_dir), **result}, self.json, facts(rows))
+        found = {"run": str(self.run_dir), **result, "alarm_rate": {"alpha": alpha, "low": low, "high": high}}
+        show(found, self.json, facts(rows))
         return 0

@@ -28,6 +28,32 @@ def binomial_interval(hits: int, trials: int, level: float = LEVEL) -> list[floa
     return [low, high]
 
 
+def calibrated_rate(episodes: int, alpha: float, level: float = LEVEL) -> list[float]:
+    """Where the true false-alarm rate of one split conformal calibration lies.
+
+    The promise of `alpha` is over calibrations; the rate of the one at hand is a draw of Beta(k, n + 1 - k)
+    with k = floor((n + 1) alpha), if the scores have no ties (Vovk 2012, proposition 2a). More episodes
+    bring it nearer to alpha.
+
+    Args:
+        episodes: n that the limit comes from, at least 1 / alpha - 1.
+        alpha: the promised rate.
+        level: of the interval.
+
+    Returns:
+        [low, high] of the central interval.
+
+    Raises:
+        JudgeError: too few episodes for the rate.
+    """
+    above = math.floor((episodes + 1) * alpha + 1e-9)
+    if above < 1:
+        raise JudgeError(f"expected at least 1/alpha - 1 episodes, received {episodes} for alpha {alpha:g}")
+    # Quantiles of a Beta are ends of a binomial's exact interval.
+    low, high = binomial_interval(above, episodes, level), binomial_interval(above - 1, episodes, level)
+    return [low[0], high[1]]
+
+
 def poisson_interval(count: int, exposure: float = 1.0, level: float = LEVEL) -> list[float]:
     """Interval of a rate of which `count` events were seen over `exposure` (Garwood 1936).
 
