@@ -43,6 +43,7 @@ BASE = PolicyConfig(
     steps=48,
     envs=2,
     eval_episodes=3,
+    test_episodes=3,
     eval_every=16,
     learning_starts=8,
     batch=8,
@@ -317,7 +318,7 @@ def test_zero_action_plays_the_held_out_episodes(contest: Contest) -> None:
     env = make_env()
     env.reset(seed=20_001)
     assert returns[1] == pytest.approx(sum(env.step(np.zeros(2))[1] for _ in range(6)))
-    assert len(returns) == BASE.eval_episodes
+    assert len(returns) == BASE.test_episodes
 
 
 # ---- the command

@@ -29,6 +29,7 @@ TINY = PolicyConfig(
     steps=60,
     envs=2,
     eval_episodes=3,
+    test_episodes=3,
     eval_every=24,
     learning_starts=10,
     batch=8,
@@ -321,7 +322,7 @@ def toy_cli(run, monkeypatch) -> Path:
     return run
 
 
-WORDS = "--steps 60 --envs 2 --eval-episodes 3 --eval-every 24 --learning-starts 10 --batch 8 --hidden 8"
+WORDS = "--steps 60 --envs 2 --eval-episodes 2 --test-episodes 3 --eval-every 24 --learning-starts 10 --batch 8 --hidden 8"
 
 
 def test_the_command_trains_and_says_what_came_out(toy_cli, capsys):

@@ -88,7 +88,9 @@ class PolicyConfig:
     seed: int = 0
     """Decides first weights, exploration, and the first episodes."""
     eval_episodes: int = 10
-    """Episodes of each evaluation, and of the last one, which has seeds of its own."""
+    """Episodes of each evaluation on the way, by which weights are chosen."""
+    test_episodes: int = 30
+    """Episodes of the last one, which is reported and has seeds of its own."""
     eval_every: int = 5000
     """Steps between two evaluations."""
     keep: Literal["best", "last"] = "best"
@@ -122,7 +124,7 @@ class PolicyConfig:
 
     def __post_init__(self) -> None:
         check_least(self, PolicyError, steps=1, stack=1, envs=1, seed=0, eval_episodes=1, eval_every=1)
-        check_least(self, PolicyError, threads=0)
+        check_least(self, PolicyError, test_episodes=1, threads=0)
         least = {"batch": 2, "train_freq": 1, "gradient_steps": 1, "learning_starts": 0, "buffer": 1}
         given = {name: low for name, low in least.items() if getattr(self, name) is not None}
         check_least(self, PolicyError, **given)

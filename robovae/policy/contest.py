@@ -113,7 +113,7 @@ class Contest:
             return np.zeros((len(x), *shape), env.action_space.dtype)
 
         try:
-            return play([env], StateSense(), still, range(TEST_SEED, TEST_SEED + self.base.eval_episodes))
+            return play([env], StateSense(), still, range(TEST_SEED, TEST_SEED + self.base.test_episodes))
         finally:
             env.close()
 

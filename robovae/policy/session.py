@@ -112,13 +112,13 @@ class Session:
             "steps": progress.steps,
             "seconds": round(progress.seconds, 3),
             "kept": {"weights": config.keep, "step": step, "mean": mean, "first_seed": CHOICE_SEED},
-            "evaluation": self._evaluate(actor, TEST_SEED),
+            "evaluation": self._evaluate(actor, TEST_SEED, config.test_episodes),
             "config": to_plain(config),
         }
 
     def _judge(self) -> None:
         actor, progress = extract_actor(self.learner), self.progress
-        found = self._evaluate(actor, CHOICE_SEED)
+        found = self._evaluate(actor, CHOICE_SEED, self.config.eval_episodes)
         row = {"step": progress.steps, "seconds": round(progress.seconds, 3), **found}
         progress.rows.append(row)
         write_rows(self.where, progress.rows)
@@ -128,8 +128,8 @@ class Session:
         self._say("evaluation", episode_return=found["mean"])
         self._mark = time.monotonic()
 
-    def _evaluate(self, actor: Actor, first: int) -> dict[str, Any]:
-        seeds = list(range(first, first + self.config.eval_episodes))
+    def _evaluate(self, actor: Actor, first: int, episodes: int) -> dict[str, Any]:
+        seeds = list(range(first, first + episodes))
         returns = self.arena.judge(actor, seeds)
         return {"mean": float(np.mean(returns)), "returns": returns, "seeds": seeds}
 
