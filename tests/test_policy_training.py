@@ -322,7 +322,10 @@ def toy_cli(run, monkeypatch) -> Path:
     return run
 
 
-WORDS = "--steps 60 --envs 2 --eval-episodes 2 --test-episodes 3 --eval-every 24 --learning-starts 10 --batch 8 --hidden 8"
+WORDS = (
+    "--steps 60 --envs 2 --eval-episodes 2 --test-episodes 3 --eval-every 24 --learning-starts 10 --batch 8 "
+    "--hidden 8"
+)
 
 
 def test_the_command_trains_and_says_what_came_out(toy_cli, capsys):
