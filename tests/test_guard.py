@@ -130,8 +130,19 @@ def test_who_acts(run, flags, expected, horizon, filtered) -> None:
     assert [step.trusted for step in guard.steps] == [flag == "t" for flag in flags]
 
 
-@pytest.mark.parametrize(("flags", "expected", "horizon", "filtered"), SEQUENCES)
-def test_the_gate_decides_as_the_caller_would(run, flags, expected, horizon, filtered) -> None:
+ALIKE = [row for row in SEQUENCES if row[0].startswith("t")]
+FROM_THE_START = [
+    ("uut", "pcp", 3, True),  # a robot that rests sees the mistrusted frame again and again
+    ("uuuuut", "pcccfp", 3, True),
+    ("uut", "ffp", 0, True),
+    ("uut", "ffp", 3, False),  # no filter that could weigh it
+]
+
+
+@pytest.mark.parametrize(("flags", "expected", "horizon", "filtered"), [*ALIKE, *FROM_THE_START])
+def test_the_gate_decides_as_the_caller_would_but_on_the_first_frame(
+    run, flags, expected, horizon, filtered
+) -> None:
     belief_filter = BeliefFilter.load(run) if filtered else None
     kind = "filtered" if filtered else "mu"
     monitor = Scripted.load(run)

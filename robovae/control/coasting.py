@@ -40,6 +40,11 @@ class Carrier:
         self.reset()
 
     @property
+    def can_coast(self) -> bool:
+        """Whether there is a filter, and a horizon to coast to."""
+        return self._horizon > 0
+
+    @property
     def is_stale(self) -> bool:
         """Whether no policy should act on the carried belief; true until a frame has been believed."""
         return not self._begun or self.gap > self._horizon

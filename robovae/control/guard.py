@@ -43,7 +43,8 @@ class Guard:
     strange one that moves and still says something: the filter weighs it by its sigma, which says more than
     a yes or no. Through others the belief coasts on the filter and the policy acts on that ("coast"), for at
     most `horizon` of them in a row; then the fallback acts. It acts at once where there is nothing to coast
-    on: without a filter, and before the first frame that was believed.
+    on: without a filter. The first frame of an episode is weighed by its sigma whatever the gate says: a
+    robot that rests because of one mistrusted frame sees that same frame for ever.
     The policy takes over again on the first frame that is believed; the gate has hysteresis. If the
     belief has gone stale by then, it begins anew from that frame (see `Carrier`). So does what the monitor
     expects, once only this has kept the gate shut for longer than the horizon (`FrameMonitor.forget`).
@@ -63,7 +64,7 @@ class Guard:
         fallback: "hold" goes on with the last action, "zero" rests; or a policy as above, for features that
             coast on without end.
         horizon: frames in a row to coast through at most; 0: none.
-        heed: mean sigma below which a frame without trust still says something; 0: none does.
+        heed: mean sigma below which a later frame without trust still says something; 0: none does.
         features: what the policy sees, one of `FEATURES`; by default what it says itself, else "mu".
         stack: how many beliefs at once, likewise, else 1.
         action_space: Box or Discrete, of the robot; by default the policy's own.
@@ -211,6 +212,8 @@ class Guard:
         return belief
 
     def _says_something(self, belief: Belief) -> bool:
+        if not self.steps:
+            return self._carrier.can_coast
         return not self.monitor.is_still and float(belief.sigma.mean()) < self._heed
 
     def _follow(self, belief: Belief, believed: bool) -> Floats:
