@@ -181,7 +181,7 @@ class Guard:
             self.monitor.forget()
         belief = self._perceive(frame)
         is_trusted = verdict.trusted if trusted is None else trusted
-        believed = is_trusted or (trusted is None and self._says_something(belief))
+        believed = is_trusted or (trusted is None and self._is_weighed(belief))
         action, problem = self._choose(self._follow(belief, believed))
         self._last = action
         self._told = self.actions.row(action)
@@ -211,7 +211,8 @@ class Guard:
         belief: Belief = self.perceiver(frame[None])
         return belief
 
-    def _says_something(self, belief: Belief) -> bool:
+    def _is_weighed(self, belief: Belief) -> bool:
+        """Whether a frame that the gate mistrusts counts all the same, for what its sigma says."""
         if not self.steps:
             return self._carrier.can_coast
         return not self.monitor.is_still and float(belief.sigma.mean()) < self._heed

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from robovae.evaluate.intervals import LEVEL
 from robovae.judge.errors import JudgeError
+from robovae.monitor.conformal import rank_from_above
 
 
 def binomial_interval(hits: int, trials: int, level: float = LEVEL) -> list[float]:
@@ -46,11 +47,11 @@ def calibrated_rate(episodes: int, alpha: float, level: float = LEVEL) -> list[f
     Raises:
         JudgeError: too few episodes for the rate.
     """
-    above = math.floor((episodes + 1) * alpha + 1e-9)
-    if above < 1:
+    rank = rank_from_above(episodes, alpha)
+    if rank < 1:
         raise JudgeError(f"expected at least 1/alpha - 1 episodes, received {episodes} for alpha {alpha:g}")
     # Quantiles of a Beta are ends of a binomial's exact interval.
-    low, high = binomial_interval(above, episodes, level), binomial_interval(above - 1, episodes, level)
+    low, high = binomial_interval(rank, episodes, level), binomial_interval(rank - 1, episodes, level)
     return [low[0], high[1]]
 
 

@@ -165,9 +165,7 @@ def _truth(found: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
     names = [level_name(level) for level in LEVELS]
     return {
         "cells": len(found),
-        "coverage": {
-            name: float(np.mean([one["coverage"][name]["value"] for one in found])) for name in names
-        },
+        "coverage": {name: mean_coverage(found, name) for name in names},
         "nll": float(np.mean([one["nll"]["value"] for one in found])),
         "rms_error": float(np.mean([one["rms_error"]["value"] for one in found])),
         "sigma_ratio": float(np.median([one["sigma_ratio"] for one in found])),
@@ -176,6 +174,11 @@ def _truth(found: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
         "spearman_frames": spearman(rms(frames[:, 1:]), frames[:, 0]),
         "spearman_frames_ceiling": spearman_ceiling(frames[:, 1:], rng),
     }
+
+
+def mean_coverage(found: Sequence[Mapping[str, Any]], level: str) -> float:
+    """Mean over cells of the share that intervals of a level ("90") hold; of `Reference.compare` each."""
+    return float(np.mean([one["coverage"][level]["value"] for one in found]))
 
 
 def _shuffled(rows: Sequence[Row]) -> dict[str, Any]:

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-import numpy as np
-
 from robovae.judge.cells import SAME_PHYSICS
-from robovae.judge.summary import Row, truth_of
+from robovae.judge.summary import Row, mean_coverage, truth_of
 
 COMBINED = "monitor"
 """Name of the score that alarms rest on."""
@@ -87,7 +85,7 @@ def tested(rows: Sequence[Row]) -> list[Row]:
 def least_covered(rows: Sequence[Row]) -> tuple[str, float | None]:
     """The fault whose 90 % intervals cover least, mean over its severities, and how much."""
     covered = {
-        name: float(np.mean([row["truth"]["total"]["coverage"]["90"]["value"] for row in some]))
+        name: mean_coverage([row["truth"]["total"] for row in some], "90")
         for name, some in by_fault(rows).items()
     }
     return min(covered.items(), key=lambda pair: pair[1]) if covered else ("", None)

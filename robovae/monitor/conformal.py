@@ -72,8 +72,16 @@ def threshold(maxima: ArrayLike, alpha: float) -> float:
     """
     values = _finite(maxima)
     check_episodes(len(values), alpha)
-    above = floor((len(values) + 1) * _rate(alpha))
-    return float(np.sort(values)[len(values) - above])
+    return float(np.sort(values)[len(values) - rank_from_above(len(values), alpha)])
+
+
+def rank_from_above(episodes: int, alpha: float) -> int:
+    """Which of n calibration values, counted from the highest, is the limit: floor((n + 1) alpha); 0 if none.
+
+    Raises:
+        MonitorError: alpha is no rate.
+    """
+    return floor((episodes + 1) * _rate(alpha))
 
 
 def p_values(calibration: ArrayLike, scores: ArrayLike) -> Doubles:
