@@ -663,7 +663,7 @@ def test_it_takes_a_policy_of_stable_baselines(run) -> None:
         guard_of(run, model, action_space=None, features="mu")
 
 
-# filters that have gone astray
+# beliefs that jump
 
 
 class Straight(TemporalPrior):
@@ -692,26 +692,18 @@ def monitor_of_a_jump(run: Path) -> FrameMonitor:
     return monitor
 
 
-def test_a_filter_that_has_gone_astray_cannot_keep_the_gate_shut_for_ever(run, monkeypatch) -> None:
-    def shut() -> list[bool]:
-        perceiver = Perceiver.load(run, calibrated=False)
-        guard = Guard(Spy(), perceiver, monitor_of_a_jump(run), None, horizon=5, action_space=BOX)
-        return [not guard.act(frame)[1].trusted for frame in frames_of(30)]
-
-    found = shut()
-    assert not any(found[:3])
-    assert all(found[3:9]), "innovation shuts the frames after the jump out"
-    assert not any(found[11:])
-    monkeypatch.setattr(FrameMonitor, "forget", lambda self: None)  # negative control
-    assert all(shut()[3:])
+def test_a_filter_that_has_lost_the_robot_shuts_no_usual_frame_out(run) -> None:
+    """A joint that meets its stop is an innovation, and no fault of the camera."""
+    perceiver = Perceiver.load(run, calibrated=False)
+    guard = Guard(Spy(), perceiver, monitor_of_a_jump(run), None, horizon=5, action_space=BOX)
+    assert all(guard.act(frame)[1].trusted for frame in frames_of(30))
 
 
-def test_what_another_score_shuts_out_stays_out(run) -> None:
+def test_what_is_no_robot_frame_stays_out(run) -> None:
+    """Negative control: the same gate, shut for as long as there is reason."""
     monitor = FrameMonitor.load(run)
     noise = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), np.uint8)
-    for frame in noise:
-        assert not monitor.update(frame, np.zeros(2)).trusted
-        assert monitor.astray == 0
+    assert not any(monitor.update(frame, np.zeros(2)).trusted for frame in noise)
     monitor.reset()
     assert monitor.insight is None
 

@@ -33,7 +33,7 @@ from robovae.uncertainty import (
 )
 from robovae.uncertainty.calibrate import _parted
 from robovae.uncertainty.corruptions import KINDS, corrupt
-from robovae.uncertainty.following import Follower
+from robovae.uncertainty.following import Follower, temporal_scores
 from robovae.uncertainty.look import Look
 from robovae.uncertainty.noise import MeasurementNoise, misfit, widen
 from robovae.uncertainty.scores import Strangeness
@@ -353,6 +353,19 @@ def test_a_frame_that_stands_still_while_it_should_move_is_still_and_one_that_ju
     assert int(found[:, TEMPORAL.index("innovation")].argmax()) == 2
 
 
+def test_a_robot_at_rest_is_not_still_however_widely_it_is_predicted():
+    """What is expected to stay where it is cannot be frozen; what is expected to move, and stays, is."""
+
+    def stillness(change: float, log_sigma: float) -> float:
+        here, width = torch.zeros(1, 2), torch.full((1, 2), log_sigma)
+        prior = Gaussian(here + change, width)
+        found = temporal_scores(Gaussian(here, torch.full((1, 2), -3.0)), prior, here, here)
+        return float(found[0, TEMPORAL.index("stillness")])
+
+    assert stillness(0.0, -5.0) == stillness(0.0, 0.0) == pytest.approx(0.0)
+    assert stillness(0.1, -5.0) == stillness(0.1, 0.0) == pytest.approx(math.log(0.0101 / 1e-4), abs=1e-4)
+
+
 class TestRefusals:
     """One clear line each."""
 
@@ -393,10 +406,10 @@ class TestRefusals:
         with pytest.raises(NotCalibratedError, match=r"expected a filter .* run `robovae calibrate"):
             Scorer.load(copied)
 
-    def test_a_monitor_of_the_scores_before_they_followed_the_filter(self, copied):
+    def test_a_monitor_of_scores_that_meant_something_else(self, copied):
         text = (copied / "monitor.json").read_text()
-        (copied / "monitor.json").write_text(text.replace('"format": 3', '"format": 2'))
-        with pytest.raises(MonitorError, match="expected format 3, received 2; run `robovae calibrate`"):
+        (copied / "monitor.json").write_text(text.replace('"format": 4', '"format": 3'))
+        with pytest.raises(MonitorError, match="expected format 4, received 3; run `robovae calibrate`"):
             robovae.load_monitor(copied)
 
     def test_too_few_episodes(self, run, data):

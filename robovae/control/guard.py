@@ -46,8 +46,7 @@ class Guard:
     on: without a filter. The first frame of an episode is weighed by its sigma whatever the gate says: a
     robot that rests because of one mistrusted frame sees that same frame for ever.
     The policy takes over again on the first frame that is believed; the gate has hysteresis. If the
-    belief has gone stale by then, it begins anew from that frame (see `Carrier`). So does what the monitor
-    expects, once only this has kept the gate shut for longer than the horizon (`FrameMonitor.forget`).
+    belief has gone stale by then, it begins anew from that frame (see `Carrier`).
 
     Actions of the policy of another shape, or not finite, never reach the robot: the last good one is held,
     for at most `horizon` steps in a row, then the fallback acts. A fallback that raises or gives such an
@@ -177,8 +176,6 @@ class Guard:
             FrameError: a frame of another shape or dtype; nothing has happened then.
         """
         verdict = self.monitor.update(frame, self._told)
-        if self.enabled and self.monitor.astray > self.horizon:
-            self.monitor.forget()
         belief = self._perceive(frame)
         is_trusted = verdict.trusted if trusted is None else trusted
         believed = is_trusted or (trusted is None and self._is_weighed(belief))

@@ -21,7 +21,7 @@ ENGINES = ("torch", "onnx")
 """Who can compute the beliefs and scores of a run."""
 FOLDER, GRAPH, ABOUT = "export", "robovae.onnx", "robovae.json"
 """In a run directory: the folder, the graph, and what it takes and gives."""
-FORMAT = 1
+FORMAT = 2
 """Version of the names in them."""
 STATE = ("last", "memory", "seen")
 """Inputs that come from the frame before."""

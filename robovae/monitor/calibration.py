@@ -18,7 +18,7 @@ from robovae.monitor.conformal import (
 from robovae.monitor.evidence import Evidence, Scores, stack
 from robovae.records import file_digest, read_json, write_json
 
-FORMAT = 3
+FORMAT = 4
 """Version of monitor.json."""
 
 

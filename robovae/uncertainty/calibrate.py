@@ -20,7 +20,7 @@ from robovae.run.directory import RunModel, check_data, load_model
 from robovae.run.files import CALIBRATION, SCORING, run_digest
 from robovae.uncertainty.config import CalibrateConfig, CalibrateEvent, OnCalibrate
 from robovae.uncertainty.fitting import fit_uncertainty
-from robovae.uncertainty.following import TEMPORAL
+from robovae.uncertainty.following import TEMPORAL, TOLD
 from robovae.uncertainty.frame_monitor import FILE
 from robovae.uncertainty.model import FORM, Uncertainty, save_uncertainty
 from robovae.uncertainty.scoring import Doubles, Frames, Scorer
@@ -68,7 +68,7 @@ def calibrate_run(
     scorer = Scorer(model, uncertainty, dynamics)
     fitting, limiting = _parted(train, held_out, config)
     scales = [scores for store in fitting for scores in _scored(scorer, store, tell)]
-    silent = {name for name in TEMPORAL if _never_rises(name, scales)}
+    silent = {*TOLD, *(name for name in TEMPORAL if _never_rises(name, scales))}
     calibration = calibrate(
         _without(silent, scales), _without(silent, _scored(scorer, limiting, tell)), config.monitor
     )

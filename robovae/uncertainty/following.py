@@ -9,6 +9,9 @@ from robovae.tracker import Tracker, innovations
 
 TEMPORAL = ("innovation", "stillness")
 """Names, in the order of the columns that `Follower` gives; the other scores judge a frame on its own."""
+TOLD = ("innovation",)
+"""Those that are told but decide nothing: a joint at its stop or a kick, which the dynamics have hardly met,
+is an innovation too, and no fault of the camera."""
 
 _QUIET = 1e-3
 _STILL = 1e-4
@@ -21,7 +24,8 @@ class Follower:
     - innovation: log of how far the frame's message lies from the prediction, in the width of both. It sees
       what jumps.
     - stillness: log of how far the belief was expected to move over how far it did. A frozen frame is no
-      surprise to a filter that has watched it for some steps, but it moves by nothing at all.
+      surprise to a filter that has watched it for some steps, but it moves by nothing at all. What is
+      expected is the mean motion alone: a robot at rest may be predicted widely, and moves as little.
 
     Args:
         dynamics: of the belief filter.
@@ -71,6 +75,6 @@ def temporal_scores(lone: Gaussian, prior: Gaussian, last: Tensor, before: Tenso
         (B, len(TEMPORAL)).
     """
     surprise = torch.log(innovations(prior, lone)[0].mean(1) + _QUIET)
-    expected = ((prior.mu - last).square() + prior.sigma.square()).mean(1)
+    expected = (prior.mu - last).square().mean(1)
     moved = (lone.mu - before).square().mean(1)
     return torch.stack([surprise, torch.log((expected + _STILL) / (moved + _STILL))], 1)

@@ -46,8 +46,6 @@ class FrameMonitor:
         self._watch = scorer.watch()
         self.insight: Insight | None = None
         """What one look told of the last frame, its calibrated belief among it; None before the first."""
-        self.astray = 0
-        """Frames in a row without trust in which no score but innovation was above the gate's limit."""
         self.is_still = False
         """Whether the last frame moved less than it should have, past the gate's limit: a frozen camera's may
         look nominal and be sure of itself."""
@@ -110,18 +108,8 @@ class FrameMonitor:
     def reset(self) -> None:
         """Begin an episode."""
         self._monitor.reset()
-        self.forget()
-        self.insight = None
-
-    def forget(self) -> None:
-        """Let the next frame be the first to the temporal scores; gate and alarm go on.
-
-        It is for a follower that has gone astray: frames that look nominal, and move, but not where it
-        expects them, may be what is true. Its own innovation would shut them out for as long as it is sure of
-        itself.
-        """
         self._watch.reset()
-        self.astray, self.is_still = 0, False
+        self.insight, self.is_still = None, False
 
     @torch.inference_mode()
     def update(self, frame: Frames, action: ArrayLike | None = None) -> Verdict:
@@ -149,7 +137,7 @@ class FrameMonitor:
             dims=lambda: (seen.total.log_sigma - seen.look.lone.log_sigma)[0].clamp_min(0.0).numpy(),
         )
         self.insight = seen
-        self._remember(verdict, scores)
+        self.is_still = self._stands_still(scores)
         return verdict
 
     def watch(self, frames: Frames, action: NDArray[Any]) -> list[Verdict]:
@@ -161,13 +149,12 @@ class FrameMonitor:
         self.reset()
         return [self.update(frame, action[t - 1] if t else None) for t, frame in enumerate(frames)]
 
-    def _remember(self, verdict: Verdict, scores: dict[str, float]) -> None:
-        evidence, limit = self.calibration.evidence, self._monitor.gate.limit
+    def _stands_still(self, scores: dict[str, float]) -> bool:
+        evidence = self.calibration.evidence
+        if "stillness" not in evidence.scores:
+            return False
         alone = evidence.alone(evidence.levels(evidence.one(scores)))
-        strengths = dict(zip(evidence.scores, alone.tolist(), strict=True))
-        strengths.pop("innovation", None)
-        self.astray = self.astray + 1 if verdict.lost and max(strengths.values()) <= limit else 0
-        self.is_still = strengths.get("stillness", 0.0) > limit
+        return bool(alone[evidence.scores.index("stillness")] > self._monitor.gate.limit)
 
     def _combined(self, scores: dict[str, Doubles]) -> Doubles:
         """Frames on their own have no temporal scores: theirs are taken to be the usual ones."""
