@@ -18,6 +18,7 @@ from robovae.evaluate.codes import spread, spread_frames
 from robovae.judge import Footage, Ground, JointReader, JudgeConfig, Subject, baselines, plan
 from robovae.judge.cells import joined, play
 from robovae.judge.detector import Remembering
+from robovae.judge.glance import Glance
 from robovae.records import file_digest
 from robovae.report.films import Film
 from robovae.run.directory import check_data
@@ -166,10 +167,10 @@ class Trial:
             scale: how many training frames.
             ensemble: models of other runs, see `members`.
         """
-        train, raw = self.store.split("train"), Remembering(self.raw)
-        frames = spread_frames(train, scale.train_frames)
+        glance = Glance(self.monitor, self.raw)
+        raw, frames = Remembering(glance), spread_frames(self.store.split("train"), scale.train_frames)
         panel = baselines(self.raw, frames, ensemble=ensemble, sees=raw)
-        return Subject([self.monitor, panel], self.total, raw, self._reader(scale))
+        return Subject([glance, panel], glance.total, raw, self._reader(scale))
 
     def members(self, runs: Sequence[Path]) -> list[Perceiver]:
         """The models of other runs, which make an ensemble with this one; they need no calibration.

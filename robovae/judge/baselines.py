@@ -39,7 +39,7 @@ def baselines(
         JudgeError: too few training frames.
     """
     sees, features = sees or Remembering(perceiver), Once(pooled_features(perceiver))
-    bound, (from_outside, skipped) = NegativeElbo(perceiver), outside(features)
+    bound, (from_outside, skipped) = NegativeElbo(perceiver, sees=sees), outside(features)
     detectors: list[Detector] = [
         RawSigma(sees),
         Information(sees),

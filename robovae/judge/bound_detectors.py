@@ -1,23 +1,30 @@
 """Baselines on the bound of log p(x): the ELBO of a frame, and its likelihood regret."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from robovae.belief import Perceiver
+from robovae.belief import Belief, Perceiver
 from robovae.elbo import log_likelihood
-from robovae.frames import batched, to_tensor
+from robovae.frames import BATCH, to_tensor
 from robovae.gaussian import Gaussian, kl
-from robovae.judge.detector import Detector, Once
+from robovae.judge.detector import Detector, Once, Sees
 from robovae.judge.errors import JudgeError
 from robovae.judge.footage import Doubles, Frames
 from robovae.vae import VAE
 
 
 class _OnBound(Detector):
-    """Scores with one draw of the noise for every frame alike: a score does not depend on its batch."""
+    """Scores with one draw of the noise for every frame alike: a score does not depend on its batch.
 
-    def __init__(self, perceiver: Perceiver, seed: int = 0) -> None:
-        self.perceiver, self.seed = perceiver, seed
+    Args:
+        perceiver: whose model, without calibration.
+        seed: of the noise.
+        sees: gives the same beliefs, where others share them.
+    """
+
+    def __init__(self, perceiver: Perceiver, seed: int = 0, sees: Sees | None = None) -> None:
+        self.perceiver, self.seed, self.sees = perceiver, seed, sees or perceiver
         self._said = Once(self._score)  # an ensemble asks what the table asked
 
     @property
@@ -34,12 +41,17 @@ class _OnBound(Detector):
         return self._said(frames)
 
     def _score(self, frames: Frames) -> Doubles:
-        parts = [self.nats(to_tensor(some, self.perceiver.device)) for some in batched(frames)]
+        belief, device = self.sees(frames), self.perceiver.device
+        parts = []
+        for first in range(0, len(frames), BATCH):
+            rows = slice(first, first + BATCH)
+            local, lone = _gaussians(belief[rows], device)
+            parts.append(self.nats(to_tensor(frames[rows], device), local, lone))
         scores: Doubles = torch.cat(parts).double().cpu().numpy()
         return scores
 
-    def nats(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [0, 1] -> (B,)."""
+    def nats(self, images: Tensor, local: Gaussian, belief: Gaussian) -> Tensor:
+        """Images (B, 3, H, W) in [0, 1], their grids and their lone beliefs -> (B,)."""
         raise NotImplementedError
 
 
@@ -49,9 +61,8 @@ class NegativeElbo(_OnBound):
     name = "elbo"
 
     @torch.no_grad()
-    def nats(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [0, 1] -> (B,)."""
-        local, belief = self.vae(images)
+    def nats(self, images: Tensor, local: Gaussian, belief: Gaussian) -> Tensor:
+        """Images (B, 3, H, W) in [0, 1], their grids and their lone beliefs -> (B,)."""
         prior = self.vae.predict_grid(belief.sample(self.noise(belief.mu, 1)))
         bound = grid_bound(self.vae, images, local, prior, self.noise(local.mu, 0))
         out: Tensor = kl(belief, Gaussian.standard(belief.mu)).sum(1) - bound
@@ -65,7 +76,7 @@ class LikelihoodRegret(_OnBound):
     Frames are fitted side by side and do not touch each other. A step costs a backward pass of the decoder.
 
     Args:
-        perceiver: whose model.
+        perceiver: whose model, without calibration.
         steps: of Adam.
         lr: in units of the grid's deviation for its mean, of nats for log sigma.
         seed: of the noise.
@@ -82,10 +93,9 @@ class LikelihoodRegret(_OnBound):
         super().__init__(perceiver, seed)
         self.steps, self.lr = steps, lr
 
-    def nats(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [0, 1] -> (B,), >= 0."""
+    def nats(self, images: Tensor, local: Gaussian, belief: Gaussian) -> Tensor:
+        """Images (B, 3, H, W) in [0, 1], their grids and their lone beliefs -> (B,), >= 0."""
         with torch.no_grad():
-            local, belief = self.vae(images)
             prior = self.vae.predict_grid(belief.mu)
         noise = self.noise(local.mu, 0)
         moves = [torch.zeros_like(local.mu, requires_grad=True) for _ in local]
@@ -100,6 +110,16 @@ class LikelihoodRegret(_OnBound):
                 move.grad = slope
             optimiser.step()
         return torch.stack(bounds).amax(0) - bounds[0]
+
+
+def _gaussians(belief: Belief, device: torch.device) -> tuple[Gaussian, Gaussian]:
+    """The grids and the lone beliefs of frames."""
+    assert belief.local is not None, "a perceiver's belief has the grid"
+    local, lone = (
+        Gaussian(*(torch.from_numpy(part).to(device) for part in (one.mu, np.log(one.sigma))))
+        for one in (belief.local, belief)
+    )
+    return local, lone
 
 
 def grid_bound(vae: VAE, images: Tensor, local: Gaussian, prior: Gaussian, noise: Tensor) -> Tensor:

@@ -111,6 +111,10 @@ class Once(Generic[Out]):
             self._last = frames, self._function(frames)
         return self._last[1]
 
+    def knows(self, frames: Frames) -> bool:
+        """Whether it was asked last of the very same array."""
+        return self._last is not None and self._last[0] is frames
+
 
 class Remembering:
     """A perceiver that computes once what several detectors ask of the very same array."""

@@ -95,13 +95,17 @@ class FrameMonitor:
         """
         return self.scorer.where(frames)
 
-    def sequence_scores(self, footage: Sequences) -> dict[str, Doubles]:
+    def sequence_scores(self, footage: Sequences, seen: Insight | None = None) -> dict[str, Doubles]:
         """Every score of footage in its order, (N,) by name; "monitor" is the combined one of `score`.
+
+        Args:
+            footage: episodes.
+            seen: what the scorer knows of its frames (`Scorer.insights`), if it has looked.
 
         Raises:
             FrameError: see `scores`.
         """
-        found = self.scorer.sequence_scores(footage)
+        found = self.scorer.sequence_scores(footage, seen)
         alone = {name: values for name, values in found.items() if name in SCORES}
         return {**found, "monitor": self._combined(alone)}
 

@@ -1,7 +1,9 @@
 """What calibration adds to a run: measurement noise and scores, one file beside the model's."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +31,16 @@ class Insight:
     """The calibrated belief, (B, D): what the encoder says, less what the frame is trusted for."""
     scores: Tensor
     """(B, len(SCORES))."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Those of all frames, from at least one part after the other."""
+        looks = zip(*(part.look for part in parts), strict=True)
+        return cls(
+            Look(*map(_cat, looks)),
+            _cat([part.total for part in parts]),
+            _cat([part.scores for part in parts]),
+        )
 
 
 class Uncertainty(nn.Module):
@@ -58,6 +70,13 @@ class Uncertainty(nn.Module):
 
     def _distance(self, seen: Look) -> Tensor:
         return self.strangeness.distance(seen.statistics)
+
+
+def _cat(parts: Sequence[Any]) -> Any:
+    """Tensors, or Gaussians, one after the other."""
+    if isinstance(parts[0], Gaussian):
+        return Gaussian(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    return torch.cat(list(parts))
 
 
 def save_uncertainty(run: Path, uncertainty: Uncertainty) -> Path:

@@ -92,6 +92,15 @@ class Scorer:
         found: Insight = self.uncertainty(self.model.vae, to_tensor(checked))
         return found
 
+    def insights(self, frames: Frames) -> Insight:
+        """All that is known of any number of frames (B, H, W, 3), held in memory.
+
+        Raises:
+            FrameError: see `insight`.
+        """
+        parts = list(batched(frames)) or [frames]  # no frames are an error, and not nothing
+        return Insight.joined([self.insight(part) for part in parts])
+
     def watch(self) -> Watch:
         """What follows the frames of a robot, one by one."""
         return TorchWatch(self.insight, self.dynamics) if self._graph is None else self._graph.watch()
@@ -102,7 +111,7 @@ class Scorer:
         Raises:
             FrameError: see `insight`.
         """
-        return self._by_name(torch.cat([self.insight(part).scores for part in _batches(frames)]))
+        return self._by_name(self.insights(frames).scores)
 
     def where(self, frames: Frames) -> Doubles:
         """How far each cell's surprise stands out, (B, h, w) deviations.
@@ -110,19 +119,20 @@ class Scorer:
         Raises:
             FrameError: see `insight`.
         """
-        looks = [self.uncertainty.strangeness.stands_out(self.insight(p).look) for p in _batches(frames)]
-        return _array(torch.cat(looks))
+        return _array(self.uncertainty.strangeness.stands_out(self.insights(frames).look))
 
-    def sequence_scores(self, footage: Sequences) -> dict[str, Doubles]:
+    def sequence_scores(self, footage: Sequences, seen: Insight | None = None) -> dict[str, Doubles]:
         """Footage of N frames -> (N,) by name, the temporal scores among them.
+
+        Args:
+            footage: episodes.
+            seen: the `insights` of its frames, if they are known.
 
         Raises:
             FrameError: see `insight`.
         """
-        insights = [self.insight(part) for part in _batches(footage.frames)]
-        mu, log_sigma = (torch.cat(parts) for parts in zip(*(one.total for one in insights), strict=True))
-        found = self._by_name(torch.cat([one.scores for one in insights]))
-        return {**found, **self._followed(Gaussian(mu, log_sigma), footage)}
+        seen = seen or self.insights(footage.frames)
+        return {**self._by_name(seen.scores), **self._followed(seen.total, footage)}
 
     def _by_name(self, columns: Tensor) -> dict[str, Doubles]:
         return dict(zip(SCORES, _array(columns).T, strict=True))
@@ -139,11 +149,6 @@ class Scorer:
             lone = Gaussian(total.mu[rows], total.log_sigma[rows])
             found[rows] = _array(follower.update(lone, action[rows - 1] if time else None))
         return dict(zip(TEMPORAL, found.T, strict=True))
-
-
-def _batches(frames: Frames) -> list[Frames]:
-    """At least one, so that no frames give no scores instead of an error."""
-    return list(batched(frames)) or [frames]
 
 
 def _array(tensor: Tensor) -> Doubles:
