@@ -28,6 +28,7 @@ from robovae.filter.fitting import (
 )
 from robovae.filter.judging import predicted
 from robovae.gaussian import Gaussian
+from robovae.monitor import CalibrationError
 from robovae.run.directory import RunFacts, build_model, load_model, read_tensors, save_model
 from robovae.run.pipeline import CALIBRATION
 from robovae.uncertainty import CalibrateConfig, CalibrateEvent, calibrate_run
@@ -128,6 +129,11 @@ def test_what_can_be_learnt_is_learnt(data, train):
     assert found["ratio"]["high"] < 0.6
     assert 0.3 < found["nis"]["value"] < 2.0
     assert not any(weight.requires_grad for weight in fitted.parameters())
+
+
+def test_what_diverges_is_refused_with_the_mend(train):
+    with pytest.raises(CalibrationError, match="diverged; take a lower --filter-lr than 100"):
+        fit_dynamics(system(), Sees(), train, replace(TINY, lr=100.0), quiet)
 
 
 def test_the_same_seed_gives_the_same_weights(train):

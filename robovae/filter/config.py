@@ -22,13 +22,13 @@ class FilterConfig:
         RobovaeError: a value is out of range.
     """
 
-    nominal: Annotated[int, _flag("nominal")] = 40_000
+    nominal: Annotated[int, _flag("nominal")] = 80_000
     """Training frames at most, whole episodes, each encoded once."""
     corrupted: Annotated[int, _flag("corrupted")] = 15_000
     """How many of them are encoded once more, each corrupted in one of our own ways."""
     hidden: Annotated[int, _flag("hidden")] = 128
     """Units of the GRU; where the VAE's own temporal prior has as many, training starts from it."""
-    steps: Annotated[int, _flag("steps")] = 400
+    steps: Annotated[int, _flag("steps")] = 1600
     """Updates."""
     batch: Annotated[int, _flag("batch")] = 128
     """Windows in one."""
@@ -44,8 +44,6 @@ class FilterConfig:
     """Share of the bursts whose frames say nothing; in the others they are corrupted."""
     mean_weight: Annotated[float, _flag("mean_weight")] = 10.0
     """Weight of the prediction's squared error, in deviations of each latent, beside its likelihood."""
-    posterior_weight: Annotated[float, _flag("posterior_weight")] = 0.1
-    """Weight of the posterior's likelihood beside the prediction's."""
     seed: Annotated[int, _flag("seed")] = 0
     """Of choices, corruptions, bursts and first weights."""
 
