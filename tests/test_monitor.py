@@ -540,8 +540,8 @@ def test_a_monitor_of_other_weights_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ({"format": 99}, "expected format 3, received 99; run `robovae calibrate`"),
-        ({"format": 2}, "expected format 3, received 2; run `robovae calibrate`"),
+        ({"format": 99}, "expected format 4, received 99; run `robovae calibrate`"),
+        ({"format": 3}, "expected format 4, received 3; run `robovae calibrate`"),
         ({"maxima": [1.0] * 98}, "at least 99 calibration episodes"),
         ({"longst": 3}, "unknown key 'longst'; did you mean 'longest'"),
         ({"config": {"alpha": 2.0}}, "alpha: expected a rate between 0 and 1, received 2.0"),
