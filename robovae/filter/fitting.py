@@ -81,7 +81,7 @@ def fit_dynamics(
     Raises:
         CalibrationError: the training diverged.
     """
-    total, error = config.steps, 0.0
+    total = config.steps
     part = _whole_episodes(train, config.nominal)
     frames = _perceive(model, uncertainty, part, config, tell)
     scale = frames.raw.mu.std(0).clamp_min(_LEAST_SCALE)
@@ -92,12 +92,13 @@ def fit_dynamics(
             group["lr"] = learning_rate(step, total, config.lr)
         # No noise: the filter goes on from posterior means.
         rollout = dynamics.rollout(batch.seen, batch.action, torch.zeros_like(batch.seen.mu))
-        loss, error = _loss(rollout, batch, scale, config), _error(rollout, batch)
+        loss = _loss(rollout, batch, scale, config)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(dynamics.parameters(), _CLIP)
         optimizer.step()
         tell(CalibrateEvent(PART, step + 1, total))
+    error = _error(rollout, batch)
     if not error <= _LOST:  # NaN is no error that is small enough
         raise CalibrationError(
             f"filter: expected predictions of latents with a squared error of at most {_LOST:g}, received "

@@ -98,8 +98,7 @@ class Scorer:
         Raises:
             FrameError: see `insight`.
         """
-        parts = list(batched(frames)) or [frames]  # no frames are an error, and not nothing
-        return Insight.joined([self.insight(part) for part in parts])
+        return Insight.joined([self.insight(part) for part in _batches(frames)])
 
     def watch(self) -> Watch:
         """What follows the frames of a robot, one by one."""
@@ -111,7 +110,7 @@ class Scorer:
         Raises:
             FrameError: see `insight`.
         """
-        return self._by_name(self.insights(frames).scores)
+        return self._by_name(torch.cat([self.insight(part).scores for part in _batches(frames)]))
 
     def where(self, frames: Frames) -> Doubles:
         """How far each cell's surprise stands out, (B, h, w) deviations.
@@ -119,7 +118,8 @@ class Scorer:
         Raises:
             FrameError: see `insight`.
         """
-        return _array(self.uncertainty.strangeness.stands_out(self.insights(frames).look))
+        looks = [self.uncertainty.strangeness.stands_out(self.insight(p).look) for p in _batches(frames)]
+        return _array(torch.cat(looks))
 
     def sequence_scores(self, footage: Sequences, seen: Insight | None = None) -> dict[str, Doubles]:
         """Footage of N frames -> (N,) by name, the temporal scores among them.
@@ -149,6 +149,11 @@ class Scorer:
             lone = Gaussian(total.mu[rows], total.log_sigma[rows])
             found[rows] = _array(follower.update(lone, action[rows - 1] if time else None))
         return dict(zip(TEMPORAL, found.T, strict=True))
+
+
+def _batches(frames: Frames) -> list[Frames]:
+    """At least one, so that no frames give no scores instead of an error."""
+    return list(batched(frames)) or [frames]
 
 
 def _array(tensor: Tensor) -> Doubles:
