@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from robovae_envs.errors import EnvError
 from robovae_envs.renderer import Edit, Renderer
-from robovae_envs.simulator import mujoco
+from robovae_envs.simulator import loading, mujoco
 from robovae_envs.spec import RenderSpec
 from robovae_envs.starts import SpreadStart
 from robovae_envs.views import complete_pose
@@ -191,7 +191,8 @@ PLUGINS = ("gymnasium_robotics",)
 
 def _make(env_id: str, options: dict[str, Any]) -> gym.Env[Any, Any]:
     try:
-        return gym.make(_imported(env_id), **options)
+        with loading():
+            return gym.make(_imported(env_id), **options)
     except (gym.error.DependencyNotInstalled, ImportError) as error:
         reason = "; ".join(str(part) for part in error.args)
         raise EnvError(f"{env_id} cannot be made, something it needs is not installed: {reason}") from error

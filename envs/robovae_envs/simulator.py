@@ -1,6 +1,9 @@
 """mujoco, imported with the OpenGL settings made, or else one line that says what is missing."""
 
+import contextlib
 import os
+import warnings
+from collections.abc import Iterator
 
 from robovae_envs import gl
 from robovae_envs.errors import EnvError
@@ -10,3 +13,22 @@ try:
     import mujoco as mujoco
 except Exception as failure:  # importing mujoco loads OpenGL; without its libraries even AttributeError comes
     raise EnvError(gl.complaint(os.environ.get("MUJOCO_GL"), failure)) from failure
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """While a model is loaded: MuJoCo's warnings become Python's, in the place of a line and a MUJOCO_LOG.TXT.
+
+    That a model uses what MuJoCo is going to remove is not told: it is its keeper's to mend, and the stock ones
+    would tell it for every environment made.
+    """
+    told: list[str] = []
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(told.append)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(before)
+    for message in told:
+        if "deprecated" not in message:
+            warnings.warn(message, RuntimeWarning, stacklevel=3)

@@ -41,8 +41,8 @@ class Collect:
     episodes: int = 400
     """Episodes that the dataset shall hold from the first seed on."""
     policy: str = "random"
-    """random, zero, the path of a dataset whose actions are replayed or of a run whose policy acts, or
-    module:function."""
+    """random, bang (every action at a bound), zero, the path of a dataset whose actions are replayed or of a
+    run whose policy acts, or module:function."""
     split: Split = "train"
     """The split, and with it the first seed."""
     seed: int | None = None

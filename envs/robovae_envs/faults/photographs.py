@@ -16,7 +16,7 @@ from robovae_envs.camera import Camera
 from robovae_envs.faults.registry import FaultError
 from robovae_envs.faults.streams import Frame
 from robovae_envs.faults.view import Setting, View, floor_planes
-from robovae_envs.simulator import mujoco
+from robovae_envs.simulator import loading, mujoco
 
 SOURCES: dict[str, tuple[str, ...]] = {
     "sklearn": ("datasets/images/china.jpg", "datasets/images/flower.jpg"),
@@ -68,7 +68,7 @@ def photographed(camera: Camera, alpha: float, setting: Setting) -> Any:
     for floor in floor_planes(base.model):
         _add_floor(spec, base.model, floor, alpha)
     _add_background(spec, base.model, camera, alpha)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), loading():
         warnings.simplefilter("ignore")  # of what the task's file says: heard when the environment was made
         model = spec.compile()
     if (model.nq, model.nbody) != (base.model.nq, base.model.nbody):
