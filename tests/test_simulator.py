@@ -36,7 +36,7 @@ def test_the_users_own_handler_comes_back_after_a_failure():
     before, own = mujoco.get_mju_user_warning(), heard.append
     mujoco.set_mju_user_warning(own)
     try:
-        with pytest.raises(ValueError), loading():
+        with pytest.raises(ValueError, match="nonsense"), loading():
             mujoco.MjModel.from_xml_string("<mujoco><nonsense/></mujoco>")
         mujoco.MjModel.from_xml_string(OLD)
     finally:

@@ -17,10 +17,10 @@ except Exception as failure:  # importing mujoco loads OpenGL; without its libra
 
 @contextlib.contextmanager
 def loading() -> Iterator[None]:
-    """While a model is loaded: MuJoCo's warnings become Python's, in the place of a line and a MUJOCO_LOG.TXT.
+    """While a model is loaded: MuJoCo's warnings become Python's, and write no MUJOCO_LOG.TXT.
 
-    That a model uses what MuJoCo is going to remove is not told: it is its keeper's to mend, and the stock ones
-    would tell it for every environment made.
+    That a model uses what MuJoCo is going to remove is not told: it is for its keeper to mend, and the stock
+    ones would tell it for every environment made.
     """
     told: list[str] = []
     before = mujoco.get_mju_user_warning()
