@@ -1,4 +1,4 @@
-"""Self-made corruptions: pictures in, pictures out, as broken as the draw says, and the same for the same seed."""
+"""Self-made corruptions: pictures in, pictures out, broken as the draw says, the same for the same seed."""
 
 import pytest
 import torch
