@@ -46,7 +46,7 @@ from robovae.judge.bound_detectors import LikelihoodRegret, NegativeElbo
 from robovae.judge.cells import psnr
 from robovae.judge.detector import Once, evenly, score_footage
 from robovae.judge.ensemble_detectors import EnsembleDecoded, EnsembleReconstruction, EnsembleWaic
-from robovae.judge.exact import binomial_interval, calibrated_rate, poisson_interval
+from robovae.judge.exact import binomial_interval, poisson_interval
 from robovae.judge.feature_detectors import FeatureResidual, pooled_features
 from robovae.judge.metrics import (
     auroc,
@@ -170,18 +170,6 @@ def test_coverage_and_nll_of_a_true_and_of_an_overconfident_sigma() -> None:
     assert gaussian_nll(mu, sigma, reference) == pytest.approx(entropy, abs=0.01)
     assert gaussian_nll(mu, sigma / 4, reference) > entropy + 1
     assert gaussian_nll(mu, sigma, mu) == pytest.approx(math.log(0.5 * math.sqrt(2 * math.pi)))
-
-
-def test_the_rate_of_one_calibration_is_a_beta_in_closed_form_and_in_simulation() -> None:
-    closed = [1 - 0.975 ** (1 / 99), 1 - 0.025 ** (1 / 99)]  # Beta(1, 99)
-    assert calibrated_rate(99, 0.01) == pytest.approx(closed, rel=1e-6)
-    draws = np.sort(np.random.default_rng(0).random((20_000, 200)), axis=1)
-    rates = 1 - draws[:, 200 - 2]  # the limit is the 199th smallest of 200
-    assert calibrated_rate(200, 0.01) == pytest.approx(np.quantile(rates, [0.025, 0.975]).tolist(), rel=0.03)
-    narrow, wide = calibrated_rate(5000, 0.01), calibrated_rate(200, 0.01)
-    assert wide[0] < narrow[0] < 0.01 < narrow[1] < wide[1]
-    with pytest.raises(JudgeError, match="1/alpha"):
-        calibrated_rate(98, 0.01)
 
 
 def test_binomial_intervals_in_closed_form() -> None:

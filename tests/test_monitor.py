@@ -324,6 +324,45 @@ def test_the_alarm_stays_to_the_end_of_the_episode_with_its_reason_and_ends_with
     assert not monitor.update(USUAL).alarm
 
 
+def test_a_frame_that_is_held_adds_up_to_what_watching_it_gives():
+    evidence = CALIBRATION.evidence
+    levels = np.linspace(-3, 3, 21)[:, None] * np.array([1.0, 0.5, -0.2])
+    for one, held in zip(levels, evidence.held(levels, 40), strict=True):
+        again = np.repeat(one[None], 40, axis=0)
+        watched = evidence.strengths(again, evidence.means(again)).max()
+        # Evidence below nothing fades towards it as means do; only the highest counts for alarms.
+        assert held == pytest.approx(watched) if watched > 0.2 else held <= 0.2
+
+
+def resting(count: int, seed: int) -> list[dict[str, np.ndarray]]:
+    """Episodes in which a frame of a moving one is seen all the time."""
+    return [{name: np.full(20, values[-1]) for name, values in one.items()} for one in nominals(count, seed)]
+
+
+def test_a_robot_at_rest_alarms_as_rarely_as_promised_and_would_not_without_its_own_limit():
+    fitting, held_out, episodes = nominals(200, 30), nominals(400, 31), resting(400, 32)
+    hits = {}
+    for scores in ((), ("level", "noise", "wander")):
+        monitor = Monitor(calibrate(fitting, held_out, CONFIG, resting=scores))
+        hits[scores] = np.array([monitor.watch(one)[-1].alarm for one in episodes])
+    limited, plain = hits["level", "noise", "wander"], hits[()]
+    assert excess(limited, CONFIG.alpha) < Z
+    assert excess(plain, CONFIG.alpha) > Z, "negative control: the limit of moving episodes alone"
+
+
+def test_what_does_not_rest_is_taken_to_be_usual():
+    """One score that a resting robot does not repeat, whatever it was in the frame, sets no limit."""
+    wild = [{**one, "noise": 50.0 * one["noise"]} for one in HELD_OUT]
+    plain = calibrate(FITTING, HELD_OUT, resting=("level", "wander"))
+    assert calibrate(FITTING, wild, resting=("level", "wander")).held == plain.held
+    assert calibrate(FITTING, wild, resting=("noise",)).held != plain.held
+
+
+def test_the_calibration_episodes_above_the_limit_are_told():
+    assert CALIBRATION.above == sum(Monitor(CALIBRATION).watch(one)[-1].alarm for one in HELD_OUT) == 0
+    assert calibrate(FITTING, HELD_OUT, MonitorConfig(alpha=0.1)).above == 11  # the limit is the 12th highest
+
+
 def test_frame_by_frame_gives_exactly_the_maxima_of_calibration():
     monitor = Monitor(CALIBRATION)
     for one, maximum in zip(HELD_OUT, CALIBRATION.maxima, strict=True):
@@ -540,8 +579,8 @@ def test_a_monitor_of_other_weights_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ({"format": 99}, "expected format 4, received 99; run `robovae calibrate`"),
-        ({"format": 3}, "expected format 4, received 3; run `robovae calibrate`"),
+        ({"format": 99}, "expected format 5, received 99; run `robovae calibrate`"),
+        ({"format": 4}, "expected format 5, received 4; run `robovae calibrate`"),
         ({"maxima": [1.0] * 98}, "at least 99 calibration episodes"),
         ({"longst": 3}, "unknown key 'longst'; did you mean 'longest'"),
         ({"config": {"alpha": 2.0}}, "alpha: expected a rate between 0 and 1, received 2.0"),

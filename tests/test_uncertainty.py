@@ -408,8 +408,8 @@ class TestRefusals:
 
     def test_a_monitor_of_scores_that_meant_something_else(self, copied):
         text = (copied / "monitor.json").read_text()
-        (copied / "monitor.json").write_text(text.replace('"format": 4', '"format": 3'))
-        with pytest.raises(MonitorError, match="expected format 4, received 3; run `robovae calibrate`"):
+        (copied / "monitor.json").write_text(text.replace('"format": 5', '"format": 4'))
+        with pytest.raises(MonitorError, match="expected format 5, received 4; run `robovae calibrate`"):
             robovae.load_monitor(copied)
 
     def test_too_few_episodes(self, run, data):

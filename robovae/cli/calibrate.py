@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from robovae.cli.console import facts, number, progress, show
-from robovae.judge.exact import calibrated_rate
+from robovae.judge.exact import binomial_interval
 from robovae.uncertainty import CalibrateConfig, calibrate_run
 
 
@@ -44,7 +44,7 @@ class Calibrate:
                 lambda event: update(event.done, event.total, event.part),
             )
         alpha = self.config.monitor.alpha
-        low, high = calibrated_rate(result["episodes"], alpha)
+        low, high = binomial_interval(result["above"], result["episodes"])
         rows = {
             "run": self.run_dir,
             "episodes": f"{result['episodes']} nominal ones set the limits",

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 from robovae.evaluate.intervals import LEVEL
 from robovae.judge.errors import JudgeError
-from robovae.monitor.conformal import rank_from_above
 
 
 def binomial_interval(hits: int, trials: int, level: float = LEVEL) -> list[float]:
@@ -27,32 +26,6 @@ def binomial_interval(hits: int, trials: int, level: float = LEVEL) -> list[floa
     low = 0.0 if hits == 0 else _falling_root(at_most(hits - 1), 1 - tail, 0.0, 1.0)
     high = 1.0 if hits == trials else _falling_root(at_most(hits), tail, 0.0, 1.0)
     return [low, high]
-
-
-def calibrated_rate(episodes: int, alpha: float, level: float = LEVEL) -> list[float]:
-    """Where the true false-alarm rate of one split conformal calibration lies.
-
-    The promise of `alpha` is over calibrations; the rate of the one at hand is a draw of Beta(k, n + 1 - k)
-    with k = floor((n + 1) alpha), if the scores have no ties (Vovk 2012, proposition 2a). More episodes
-    bring it nearer to alpha.
-
-    Args:
-        episodes: n that the limit comes from, at least 1 / alpha - 1.
-        alpha: the promised rate.
-        level: of the interval.
-
-    Returns:
-        [low, high] of the central interval.
-
-    Raises:
-        JudgeError: too few episodes for the rate.
-    """
-    rank = rank_from_above(episodes, alpha)
-    if rank < 1:
-        raise JudgeError(f"expected at least 1/alpha - 1 episodes, received {episodes} for alpha {alpha:g}")
-    # Quantiles of a Beta are ends of a binomial's exact interval.
-    low, high = binomial_interval(rank, episodes, level), binomial_interval(rank - 1, episodes, level)
-    return [low[0], high[1]]
 
 
 def poisson_interval(count: int, exposure: float = 1.0, level: float = LEVEL) -> list[float]:

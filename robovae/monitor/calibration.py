@@ -1,10 +1,12 @@
 """What a monitor learns from nominal episodes, kept in a file that a person can read."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import Any, Self
+
+import numpy as np
 
 from robovae.config import from_mapping, to_plain
 from robovae.monitor.conformal import (
@@ -18,7 +20,7 @@ from robovae.monitor.conformal import (
 from robovae.monitor.evidence import Evidence, Scores, stack
 from robovae.records import file_digest, read_json, write_json
 
-FORMAT = 4
+FORMAT = 5
 """Version of monitor.json."""
 
 
@@ -84,6 +86,8 @@ class Calibration:
     """Running maximum of the evidence in each calibration episode."""
     frames: FrameTail
     """Combined scores of the frames of the calibration episodes."""
+    held: FrameTail
+    """What each of these frames would add up to were it seen for a whole episode, as of a robot at rest."""
     longest: int
     """Frames in the longest calibration episode: what is promised an episode is promised for this length."""
 
@@ -97,8 +101,14 @@ class Calibration:
 
     @property
     def threshold(self) -> float:
-        """The evidence above which the alarm is raised."""
-        return threshold(self.maxima, self.config.alpha)
+        """The evidence above which the alarm is raised: in few episodes, moving or at rest."""
+        alpha = self.config.alpha
+        return max(threshold(self.maxima, alpha), self.held.limit(alpha))
+
+    @property
+    def above(self) -> int:
+        """How many of the calibration episodes themselves would have raised the alarm."""
+        return sum(maximum > self.threshold for maximum in self.maxima)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; `from_dict` is the inverse."""
@@ -152,14 +162,19 @@ def calibrate(
     calibration: Sequence[Scores],
     config: MonitorConfig | None = None,
     fingerprint: str = "",
+    resting: Collection[str] = (),
 ) -> Calibration:
     """Learn scales from some nominal episodes and limits from others.
+
+    A robot at rest shows one frame for a whole episode, which episodes in motion do not tell of: what is a
+    little strange in that frame adds up. So the limit is also one that few such episodes exceed.
 
     Args:
         fitting: name -> (T,) an episode; sets scales, so it may even be episodes the model has trained on.
         calibration: the same of episodes that nothing was fitted to or chosen on, alike those to be watched.
         config: rates and releases.
         fingerprint: of all weights that gave the scores.
+        resting: names of the scores that stay what they are while a robot rests; the others are then usual.
 
     Raises:
         CalibrationError: episodes are too few, or a score is constant.
@@ -172,7 +187,10 @@ def calibrate(
     levels = [evidence.levels(stack(scores, evidence.scores)) for scores in calibration]
     maxima = tuple(float(evidence.strengths(one, evidence.means(one)).max()) for one in levels)
     tail = FrameTail.fit([evidence.alone(one).max(axis=1) for one in levels])
-    return Calibration(config, fingerprint, evidence, maxima, tail, max(map(len, levels)))
+    longest = max(map(len, levels))
+    stays = np.isin(evidence.scores, list(resting))
+    held = FrameTail.fit([evidence.held(np.where(stays, one, 0.0), longest) for one in levels])
+    return Calibration(config, fingerprint, evidence, maxima, tail, held, longest)
 
 
 def fingerprint_of(weights: Path) -> str:

@@ -115,6 +115,12 @@ class Evidence:
         """The strengths of levels without means, (..., K) -> (..., K)."""
         return self._strong(levels)
 
+    def held(self, levels: Doubles, frames: int) -> Doubles:
+        """The strongest evidence of each frame, were it seen `frames` times in a row: (T, K) -> (T,)."""
+        share = 1 - (1 - 1 / self.memory) ** frames
+        result: Doubles = self.strengths(levels, share * levels.clip(-CAP, CAP)).max(axis=-1)
+        return result
+
     def one(self, scores: Mapping[str, float]) -> Doubles:
         """The scores of one frame in order, (K,); errors as those of `stack`."""
         values = [scores.get(name, nan) for name in self.scores]

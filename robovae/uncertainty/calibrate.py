@@ -23,6 +23,7 @@ from robovae.uncertainty.fitting import fit_uncertainty
 from robovae.uncertainty.following import TEMPORAL, TOLD
 from robovae.uncertainty.frame_monitor import FILE
 from robovae.uncertainty.model import FORM, Uncertainty, save_uncertainty
+from robovae.uncertainty.scores import SCORES
 from robovae.uncertainty.scoring import Doubles, Frames, Scorer
 
 FORMATS = {"uncertainty": FORM, "monitor": FORMAT}
@@ -46,8 +47,9 @@ def calibrate_run(
         on_event: told of progress.
 
     Returns:
-        JSON-able: "seconds", "episodes" that the limits come from, "threshold" and "gate" of the monitor, and
-        "sigma_ratio", the median of calibrated over raw sigma on its frames.
+        JSON-able: "seconds", "episodes" that the limits come from, how many of them lie "above" the
+        "threshold" of the alarm, "gate", the limit of trust, and "sigma_ratio", the median of calibrated
+        over raw sigma on its frames.
 
     Raises:
         RunError: no trained run, or a dataset of another environment or camera.
@@ -70,13 +72,17 @@ def calibrate_run(
     scales = [scores for store in fitting for scores in _scored(scorer, store, tell)]
     silent = {*TOLD, *(name for name in TEMPORAL if _never_rises(name, scales))}
     calibration = calibrate(
-        _without(silent, scales), _without(silent, _scored(scorer, limiting, tell)), config.monitor
+        _without(silent, scales),
+        _without(silent, _scored(scorer, limiting, tell)),
+        config.monitor,
+        resting=SCORES,
     )
     frames = held_out.frames(np.linspace(0, held_out.num_frames - 1, _JUDGED).astype(np.int64))
     seen = scorer.insight(frames)
     _save(run, uncertainty, dynamics, calibration)
     return {
         "episodes": len(limiting),
+        "above": calibration.above,
         "threshold": calibration.threshold,
         "gate": calibration.frames.limit(config.monitor.alpha_gate),
         "sigma_ratio": float((seen.total.log_sigma - seen.look.lone.log_sigma).exp().median()),
