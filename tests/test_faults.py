@@ -17,6 +17,7 @@ from robovae_envs.errors import EnvError
 from robovae_envs.faults import FAULTS, FaultError, Faulty, photographs, sensor_fault
 from robovae_envs.faults.streams import STREAMS
 from robovae_envs.faults.view import Setting, View, rotation
+from robovae_envs.renderer import Renderer
 from robovae_envs.simulator import mujoco
 
 SENSOR = [name for name, fault in FAULTS.items() if fault.kind == "sensor"]
@@ -534,6 +535,20 @@ def test_a_rendered_fault_is_of_its_episode_and_ends(name):
     assert np.array_equal(frames, again)
     assert np.array_equal(frames[[0, 3]], clean[[0, 3]])
     assert all((frames[step] != clean[step]).any() for step in (1, 2))
+
+
+@pytest.mark.gl
+@pytest.mark.parametrize("name", RENDERED)
+def test_a_rendered_fault_draws_a_step_once_and_what_it_would_have_drawn_twice(name, monkeypatch):
+    needs_photographs(name)
+    drawn, render = [], Renderer.render
+    monkeypatch.setattr(Renderer, "render", lambda self, *rest: drawn.append(self) or render(self, *rest))
+    frames = rollout(Faulty(camera("Reacher-v5"), name, 4))[0]
+    assert len(drawn) == 4 + 1, "only the first is drawn twice, to see that the fault shows"
+    drawn.clear()
+    late = rollout(Faulty(camera("Reacher-v5"), name, 4, onset=3))[0]
+    assert len(drawn) == 4 + 1
+    assert np.array_equal(late[3], frames[3])
 
 
 @pytest.mark.gl

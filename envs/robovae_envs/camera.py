@@ -64,8 +64,13 @@ class Camera(gym.Wrapper[Observation, Any, Any, Any], gym.utils.RecordConstructo
 
     def step(self, action: Any) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step the environment and draw the frame that follows."""
+        state, reward, terminated, truncated, info = self.step_unseen(action)
+        return self._observe(state), reward, terminated, truncated, info
+
+    def step_unseen(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Step without drawing: what `step` returns, with the state alone in the place of the observation."""
         state, reward, terminated, truncated, info = self.env.step(action)
-        return self._observe(state), reward, terminated, truncated, self._inform(info)
+        return state, reward, terminated, truncated, self._inform(info)
 
     def frame(self, edit: Edit | None = None) -> NDArray[np.uint8]:
         """The frame (H, W, 3) of the present state, in fresh memory; `edit` changes MuJoCo's scene."""

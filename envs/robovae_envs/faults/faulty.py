@@ -9,7 +9,7 @@ import numpy as np
 
 from robovae_envs.camera import Camera, Observation, is_mujoco
 from robovae_envs.faults.registry import Fault, FaultError, find_fault
-from robovae_envs.faults.scenery import Scenery
+from robovae_envs.faults.scenery import Redrawn, Scenery
 from robovae_envs.faults.streams import STREAMS, Frame, Stream
 from robovae_envs.spec import RenderSpec
 
@@ -100,9 +100,14 @@ class Faulty(gym.Wrapper[Observation, Any, Observation, Any], gym.utils.RecordCo
 
     def step(self, action: Any) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step the environment and deliver the frame that follows."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
         self._step += 1
-        observation, info = self._deliver(observation, info)
+        if isinstance(self._stream, Redrawn) and self.is_active and self._has_shown:
+            # What the fault draws takes the place of the camera's own frame: that one need not be drawn.
+            state, reward, terminated, truncated, info = self._camera.step_unseen(action)
+            observation, info = self._sent({"image": self._stream.draw(), "state": state}, info)
+        else:
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            observation, info = self._deliver(observation, info)
         return observation, reward, terminated, truncated, info
 
     def frame(self) -> Frame:
@@ -130,8 +135,11 @@ class Faulty(gym.Wrapper[Observation, Any, Observation, Any], gym.utils.RecordCo
         image = self._stream(clean, self.is_active)
         if self.is_active and not self._has_shown and self.fault.kind != "timing":
             self._check_shows(clean, image)
-        self._delivered = image.copy()
-        return {**observation, "image": image}, {**info, "fault": self.is_active}
+        return self._sent({**observation, "image": image}, info)
+
+    def _sent(self, observation: Observation, info: dict[str, Any]) -> tuple[Observation, dict[str, Any]]:
+        self._delivered = observation["image"].copy()
+        return observation, {**info, "fault": self.is_active}
 
     def _check_shows(self, clean: Frame, image: Frame) -> None:
         """Refuse a fault that changes nothing: scored, it would look like one that nothing can detect."""

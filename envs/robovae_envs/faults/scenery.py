@@ -9,7 +9,7 @@ from robovae_envs.camera import Camera
 from robovae_envs.faults.edits import EDITS, SceneEdit
 from robovae_envs.faults.photographs import Photographs, photographed
 from robovae_envs.faults.registry import Fault
-from robovae_envs.faults.streams import Frame, Stream
+from robovae_envs.faults.streams import Frame
 from robovae_envs.faults.view import Setting
 from robovae_envs.renderer import Edit, Renderer
 
@@ -28,7 +28,7 @@ class Scenery:
         self._renderer: Renderer | None = None
         self._source: Any = None
 
-    def begin(self, rng: np.random.Generator) -> Stream:
+    def begin(self, rng: np.random.Generator) -> "Redrawn":
         """An episode of the fault; the environment has just been reset."""
         setting = Setting.of(self._camera)
         if self._fault.name != "texture":
@@ -68,5 +68,12 @@ class Redrawn:
 
     def __call__(self, frame: Frame, active: bool) -> Frame:
         """The frame of the edited scene."""
+        if active:
+            return self.draw()
         self._step += 1
-        return self._draw(lambda scene: self._edit(scene, self._step)) if active else frame
+        return frame
+
+    def draw(self) -> Frame:
+        """The frame of the edited scene, while active: the camera's own need not be there."""
+        self._step += 1
+        return self._draw(lambda scene: self._edit(scene, self._step))
