@@ -1,6 +1,6 @@
 """The decisions that remember: the gate within an episode, the drift across episodes.
 
-The level between them, the alarm, is a running maximum against one conformal threshold: see `monitor.py`.
+The level between them, the alarm, is a running maximum against one limit: see `Calibration.threshold`.
 """
 
 from bisect import insort
