@@ -1,6 +1,5 @@
 """One episode: reset with its seed, act until the end, keep everything that was seen."""
 
-import os
 from collections.abc import Callable, Mapping
 from typing import Any, SupportsFloat
 
@@ -8,27 +7,11 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from robovae import __version__
 from robovae.collect.config import DEFAULT_MAX_STEPS, CollectConfig
+from robovae.collect.facts import describe
 from robovae.collect.policies import Policy
 from robovae.collect.views import Rows, make_view
 from robovae.episodes import Episode
-
-
-def describe(env: gym.Env[Any, Any]) -> dict[str, Any]:
-    """The JSON-able facts that go with every episode: the environment's own `describe()` if it has one."""
-    if env.has_wrapper_attr("describe"):
-        facts: dict[str, Any] = env.get_wrapper_attr("describe")()
-    else:
-        name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
-        facts = {
-            "env_id": name,
-            "render_spec": None,
-            "joints": [],
-            "versions": {"gymnasium": gym.__version__},
-        }
-    ours = {"robovae": __version__, "gl": os.environ.get("MUJOCO_GL", "")}
-    return {**facts, "versions": {**facts.get("versions", {}), **ours}}
 
 
 def step_limit(env: gym.Env[Any, Any], config: CollectConfig) -> int:

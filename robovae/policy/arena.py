@@ -8,7 +8,7 @@ import numpy as np
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
 
 from robovae.belief import Perceiver
-from robovae.collect.rollout import describe
+from robovae.collect.facts import describe
 from robovae.control.features import BeliefFeatures
 from robovae.control.vec_env import BeliefVecEnv
 from robovae.filter import BeliefFilter

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from robovae.belief import Perceiver
 from robovae.collect.config import DEFAULT_MAX_STEPS
-from robovae.collect.rollout import describe
+from robovae.collect.facts import describe
 from robovae.control.features import BeliefFeatures
 from robovae.policy.config import PolicyError
 from robovae.policy.network import Floats
