@@ -37,8 +37,7 @@ class _Seen:
 
     def features(self, strangeness: Strangeness) -> Tensor:
         """What the noise is read from, (N, S)."""
-        distance = strangeness.distance(self.statistics)
-        return describe(self.statistics, self.surprise, self.lone, distance)
+        return describe(self, strangeness.distance(self.statistics))
 
 
 class _Message(NamedTuple):
