@@ -108,7 +108,8 @@ class Calibration:
     @property
     def above(self) -> int:
         """How many of the calibration episodes themselves would have raised the alarm."""
-        return sum(maximum > self.threshold for maximum in self.maxima)
+        limit = self.threshold
+        return sum(maximum > limit for maximum in self.maxima)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; `from_dict` is the inverse."""
