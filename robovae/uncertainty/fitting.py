@@ -37,7 +37,8 @@ class _Seen:
 
     def features(self, strangeness: Strangeness) -> Tensor:
         """What the noise is read from, (N, S)."""
-        return describe(self, strangeness.distance(self.statistics))
+        distance = strangeness.distance(self.statistics)
+        return describe(self.statistics, self.surprise, self.lone, distance)
 
 
 class _Message(NamedTuple):

@@ -57,14 +57,15 @@ class Uncertainty(nn.Module):
             seen = look(vae, torch.zeros(1, 3, height, width, device=vae.mean_frame.device))
         cells = (seen.surprise.shape[1], seen.surprise.shape[2])
         self.strangeness = Strangeness(cells, seen.statistics.shape[1])
-        features = describe(seen, self._distance(seen))
+        features = describe(seen.statistics, seen.surprise, seen.lone, self._distance(seen))
         self.noise = MeasurementNoise(features.shape[1], vae.config.latent_dim)
 
     def forward(self, vae: VAE, images: Tensor) -> Insight:
         """Images (B, 3, H, W) in [0, 1] -> Insight."""
         seen = look(vae, images)
         distance = self._distance(seen)
-        total = widen(seen.lone, self.noise(describe(seen, distance)))
+        features = describe(seen.statistics, seen.surprise, seen.lone, distance)
+        total = widen(seen.lone, self.noise(features))
         return Insight(seen, total, self.strangeness(seen, distance, total))
 
     def _distance(self, seen: Look) -> Tensor:

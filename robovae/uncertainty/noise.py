@@ -6,8 +6,6 @@ again, and what comes out falls back to the prior when the frame says nothing: R
 sigma -> 1, 0 nats.
 """
 
-from typing import Protocol
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -78,35 +76,20 @@ class MeasurementNoise(nn.Module):
         return self.each(features).exp().mean(0)
 
 
-class Seen(Protocol):
-    """What looks at B frames tell: a `Look`, or what is kept of many."""
-
-    @property
-    def statistics(self) -> Tensor:
-        """Of the feature maps, (B, S')."""
-
-    @property
-    def surprise(self) -> Tensor:
-        """Of each cell, (B, h, w) nats."""
-
-    @property
-    def lone(self) -> Gaussian:
-        """The encoder's belief, (B, D)."""
-
-
-def describe(seen: Seen, distance: Tensor) -> Tensor:
+def describe(statistics: Tensor, surprise: Tensor, lone: Gaussian, distance: Tensor) -> Tensor:
     """What R is read from, of B frames.
 
     Args:
-        seen: the looks at them.
+        statistics: of the feature maps (`Look.statistics`), (B, S').
+        surprise: of each cell, (B, h, w) nats.
+        lone: the encoder's belief, (B, D).
         distance: log distance from nominal frames (`Strangeness.distance`), (B,).
 
     Returns:
         (B, S), the distance last.
     """
-    lone = seen.lone
-    parts = [seen.statistics, torch.log1p(seen.surprise.flatten(1)), lone.mu, lone.log_sigma]
-    return torch.cat([*parts, distance[:, None]], 1)
+    parts = [statistics, torch.log1p(surprise.flatten(1)), lone.mu, lone.log_sigma, distance[:, None]]
+    return torch.cat(parts, 1)
 
 
 def widen(lone: Gaussian, noise: Tensor) -> Gaussian:
