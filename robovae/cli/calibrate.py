@@ -44,6 +44,7 @@ class Calibrate:
                 lambda event: update(event.done, event.total, event.part),
             )
         alpha = self.config.monitor.alpha
+        # Exact for a fixed limit; where these episodes set it, the interval of their Beta lies within.
         low, high = binomial_interval(result["above"], result["episodes"])
         rows = {
             "run": self.run_dir,
