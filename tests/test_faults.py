@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import FrozenInstanceError
+from functools import partial
 
 import gymnasium as gym
 import numpy as np
@@ -229,7 +230,8 @@ def deliver(name, severity, live, active):
     """What a stream delivers of numbers that stand for frames."""
     stream = STREAMS[name](FAULTS[name].amount(severity), generator())
     frames = [np.full((2, 2, 3), number, np.uint8) for number in live]
-    return [int(stream(frame, on)[0, 0, 0]) for frame, on in zip(frames, active, strict=True)]
+    sights = [partial(np.copy, frame) for frame in frames]
+    return [int(stream(see, on)[0, 0, 0]) for see, on in zip(sights, active, strict=True)]
 
 
 @SETTINGS
@@ -549,6 +551,14 @@ def test_a_rendered_fault_draws_a_step_once_and_what_it_would_have_drawn_twice(n
     late = rollout(Faulty(camera("Reacher-v5"), name, 4, onset=3))[0]
     assert len(drawn) == 4 + 1
     assert np.array_equal(late[3], frames[3])
+
+
+@pytest.mark.gl
+def test_what_a_frozen_camera_does_not_show_is_not_drawn(monkeypatch):
+    drawn, render = [], Renderer.render
+    monkeypatch.setattr(Renderer, "render", lambda self, *rest: drawn.append(self) or render(self, *rest))
+    rollout(Faulty(camera("Reacher-v5"), "freeze", 1, onset=2))
+    assert len(drawn) == 2, "the first two; the other two are held"
 
 
 @pytest.mark.gl

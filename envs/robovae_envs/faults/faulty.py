@@ -9,8 +9,8 @@ import numpy as np
 
 from robovae_envs.camera import Camera, Observation, is_mujoco
 from robovae_envs.faults.registry import Fault, FaultError, find_fault
-from robovae_envs.faults.scenery import Redrawn, Scenery
-from robovae_envs.faults.streams import STREAMS, Frame, Stream
+from robovae_envs.faults.scenery import Scenery
+from robovae_envs.faults.streams import STREAMS, Frame, See, Stream
 from robovae_envs.spec import RenderSpec
 
 IDLE_AT_FIRST = frozenset({"dead_rows"})
@@ -96,19 +96,15 @@ class Faulty(gym.Wrapper[Observation, Any, Observation, Any], gym.utils.RecordCo
         else:
             self._stream = STREAMS[self.fault.name](self._amount, rng)
         self._step = 0
-        return self._deliver(observation, info)
+        clean = observation["image"]
+        return {**observation, "image": self._deliver(lambda: clean)}, self._tell(info)
 
     def step(self, action: Any) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step the environment and deliver the frame that follows."""
+        state, reward, terminated, truncated, info = self._camera.step_unseen(action)
         self._step += 1
-        if isinstance(self._stream, Redrawn) and self.is_active and self._has_shown:
-            # What the fault draws takes the place of the camera's own frame: that one need not be drawn.
-            state, reward, terminated, truncated, info = self._camera.step_unseen(action)
-            observation, info = self._sent({"image": self._stream.draw(), "state": state}, info)
-        else:
-            observation, reward, terminated, truncated, info = self.env.step(action)
-            observation, info = self._deliver(observation, info)
-        return observation, reward, terminated, truncated, info
+        image = self._deliver(self._camera.frame)
+        return {"image": image, "state": state}, reward, terminated, truncated, self._tell(info)
 
     def frame(self) -> Frame:
         """The last frame as it was delivered: (H, W, 3), fresh memory.
@@ -129,17 +125,16 @@ class Faulty(gym.Wrapper[Observation, Any, Observation, Any], gym.utils.RecordCo
         self._scenery.close()
         super().close()
 
-    def _deliver(self, observation: Observation, info: dict[str, Any]) -> tuple[Observation, dict[str, Any]]:
+    def _deliver(self, see: See) -> Frame:
         assert self._stream is not None  # Gymnasium refuses a step before the reset
-        clean = observation["image"]
-        image = self._stream(clean, self.is_active)
+        image = self._stream(see, self.is_active)
         if self.is_active and not self._has_shown and self.fault.kind != "timing":
-            self._check_shows(clean, image)
-        return self._sent({**observation, "image": image}, info)
+            self._check_shows(see(), image)
+        self._delivered = image.copy()
+        return image
 
-    def _sent(self, observation: Observation, info: dict[str, Any]) -> tuple[Observation, dict[str, Any]]:
-        self._delivered = observation["image"].copy()
-        return observation, {**info, "fault": self.is_active}
+    def _tell(self, info: dict[str, Any]) -> dict[str, Any]:
+        return {**info, "fault": self.is_active}
 
     def _check_shows(self, clean: Frame, image: Frame) -> None:
         """Refuse a fault that changes nothing: scored, it would look like one that nothing can detect."""

@@ -9,7 +9,7 @@ from robovae_envs.camera import Camera
 from robovae_envs.faults.edits import EDITS, SceneEdit
 from robovae_envs.faults.photographs import Photographs, photographed
 from robovae_envs.faults.registry import Fault
-from robovae_envs.faults.streams import Frame
+from robovae_envs.faults.streams import Frame, See
 from robovae_envs.faults.view import Setting
 from robovae_envs.renderer import Edit, Renderer
 
@@ -61,19 +61,12 @@ class Scenery:
 
 
 class Redrawn:
-    """The stream of a rendered fault: while active, the state is drawn again, after an edit of the scene."""
+    """The stream of a rendered fault: while active, the state is drawn after an edit of the scene."""
 
     def __init__(self, draw: Callable[[Edit | None], Frame], edit: SceneEdit) -> None:
         self._draw, self._edit, self._step = draw, edit, -1
 
-    def __call__(self, frame: Frame, active: bool) -> Frame:
+    def __call__(self, see: See, active: bool) -> Frame:
         """The frame of the edited scene."""
-        if active:
-            return self.draw()
         self._step += 1
-        return frame
-
-    def draw(self) -> Frame:
-        """The frame of the edited scene, while active: the camera's own need not be there."""
-        self._step += 1
-        return self._draw(lambda scene: self._edit(scene, self._step))
+        return self._draw(lambda scene: self._edit(scene, self._step)) if active else see()

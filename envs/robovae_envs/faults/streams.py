@@ -1,11 +1,13 @@
-"""Sensor and timing faults: streams that take an episode's frames in order and give what is delivered.
+"""Sensor and timing faults: streams that give what is delivered of an episode's frames, one after the other.
 
-A stream is made once an episode, from the amount of a severity and a random generator. It sees every frame,
-so that timing faults know what came before their onset, and changes frames only while the fault is active.
+A stream is made once an episode, from the amount of a severity and a random generator. It is asked at every
+step, so that timing faults know what came before their onset, and changes frames only while the fault is
+active. It sees the camera's frame only if it wants to: one that nobody sees need not be drawn.
 """
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import cv2
@@ -15,14 +17,16 @@ from numpy.typing import NDArray
 from robovae_envs.faults.registry import FaultError, find_fault
 
 Frame = NDArray[np.uint8]
+See = Callable[[], Frame]
+"""Draws the camera's own frame of this step, (H, W, 3), in fresh memory."""
 REFERENCE_SIZE = 64  # height in pixels for which amounts in pixels and rows are given
 
 
 class Stream(Protocol):
     """One episode of a fault."""
 
-    def __call__(self, frame: Frame, active: bool) -> Frame:
-        """The next frame (H, W, 3) as delivered; `frame` itself stays as it is."""
+    def __call__(self, see: See, active: bool) -> Frame:
+        """The next frame (H, W, 3) as delivered; what it sees stays as it is."""
 
 
 class GaussianNoise:
@@ -31,8 +35,9 @@ class GaussianNoise:
     def __init__(self, sigma: float, rng: np.random.Generator) -> None:
         self._sigma, self._rng = sigma, rng
 
-    def __call__(self, frame: Frame, active: bool) -> Frame:
+    def __call__(self, see: See, active: bool) -> Frame:
         """The frame with noise."""
+        frame = see()
         if not active:
             return frame
         noise = self._rng.standard_normal(frame.shape, np.float32)
@@ -45,8 +50,9 @@ class Defocus:
     def __init__(self, sigma: float, rng: np.random.Generator) -> None:
         self._sigma = sigma
 
-    def __call__(self, frame: Frame, active: bool) -> Frame:
+    def __call__(self, see: See, active: bool) -> Frame:
         """The frame, blurred."""
+        frame = see()
         sigma = self._sigma * frame.shape[0] / REFERENCE_SIZE
         if not active or sigma == 0.0:
             return frame
@@ -63,8 +69,9 @@ class Exposure:
         light = _linear(np.arange(256) / 255.0) * 2.0 ** (stops * (1.0 if rng.random() < 0.5 else -1.0))
         self._table = _to_bytes(255.0 * _srgb(np.clip(light, 0.0, 1.0)))
 
-    def __call__(self, frame: Frame, active: bool) -> Frame:
+    def __call__(self, see: See, active: bool) -> Frame:
         """The frame, brighter or darker."""
+        frame = see()
         return self._table[frame] if active else frame
 
 
@@ -74,8 +81,9 @@ class Jpeg:
     def __init__(self, quality: float, rng: np.random.Generator) -> None:
         self._quality = quality
 
-    def __call__(self, frame: Frame, active: bool) -> Frame:
+    def __call__(self, see: See, active: bool) -> Frame:
         """The frame with the traces of compression."""
+        frame = see()
         if not active or np.isinf(self._quality):
             return frame
         options = (cv2.IMWRITE_JPEG_QUALITY, int(self._quality))
@@ -94,8 +102,9 @@ class DeadRows:
         self._rows: NDArray[np.intp] | None = None
         self._values: Frame = np.empty(0, np.uint8)
 
-    def __call__(self, frame: Frame, active: bool) -> Frame:
+    def __call__(self, see: See, active: bool) -> Frame:
         """The frame with its dead rows."""
+        frame = see()
         if not active:
             return frame
         if self._rows is None:
@@ -124,10 +133,10 @@ class Freeze:
     def __init__(self, steps: float, rng: np.random.Generator) -> None:
         self._held: Frame | None = None
 
-    def __call__(self, frame: Frame, active: bool) -> Frame:
+    def __call__(self, see: See, active: bool) -> Frame:
         """The held frame, or the live one."""
         if self._held is None or not active:
-            self._held = frame.copy()
+            self._held = see()
         return self._held.copy()
 
 
@@ -137,10 +146,10 @@ class Delay:
     def __init__(self, steps: float, rng: np.random.Generator) -> None:
         self._past: deque[Frame] = deque(maxlen=int(steps) + 1)
 
-    def __call__(self, frame: Frame, active: bool) -> Frame:
+    def __call__(self, see: See, active: bool) -> Frame:
         """The late frame, or the live one."""
-        self._past.append(frame.copy())
-        return self._past[0].copy() if active else frame
+        self._past.append(see())
+        return self._past[0 if active else -1].copy()
 
 
 STREAMS: dict[str, Callable[[float, np.random.Generator], Stream]] = {
@@ -181,8 +190,8 @@ def sensor_fault(name: str, frames: Frame, severity: int, rng: np.random.Generat
         )
     stream = STREAMS[name](fault.amount(severity), rng)
     faulted = np.empty_like(frames)
-    for index, frame in enumerate(frames):
-        faulted[index] = stream(frame, True)
+    for index in range(len(frames)):
+        faulted[index] = stream(partial(frames.__getitem__, index), True)
     return faulted
 
 
