@@ -47,7 +47,8 @@ def check_least(config: object, error: type[RobovaeError], **least: int) -> None
 def from_mapping(cls: type[T], data: object, where: str) -> T:
     """Build a config dataclass from plain data.
 
-    Fields may be bool, int, float, str, Path, Literal, tuples of these, None in a union, and dataclasses.
+    Fields may be bool, int, float, str, Path, Literal, tuples and dicts of these, None in a union, and
+    dataclasses.
 
     Args:
         cls: a dataclass; its `__post_init__` checks the values.
@@ -94,11 +95,18 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return _convert_tuple(get_args(hint), value, where)
     if origin is Literal:
         return _expect(value in get_args(hint), value, f"one of {', '.join(map(str, get_args(hint)))}", where)
-    if origin is dict or hint is Any:
+    if hint is Any:
         return value
+    if origin is dict:
+        return _convert_dict(get_args(hint)[1], value, where)
     if isinstance(hint, type) and is_dataclass(hint):
         return value if isinstance(value, hint) else from_mapping(hint, value, where)
     return _convert_scalar(hint, value, where)
+
+
+def _convert_dict(item: Any, value: Any, where: str) -> dict[str, Any]:
+    _expect(isinstance(value, Mapping), value, "keys and values", where)
+    return {str(key): _convert(item, one, f"{where}.{key}") for key, one in value.items()}
 
 
 def _convert_scalar(hint: Any, value: Any, where: str) -> Any:

@@ -13,8 +13,10 @@ import pytest
 
 from robovae.collect import CollectConfig, CollectError, CollectInterruptedError, collect
 from robovae.collect.joints import visited_bins
+from robovae.collect.page import NONE, Page, open_page
 from robovae.collect.policies import RandomPolicy, make_policy
 from robovae.collect.rollout import Rollout
+from robovae.collect.store import check_same_source
 from robovae.collect.views import LateView, LiveView
 from robovae.episodes import EpisodeStore, verify
 from tests.toy_env import ToyEnv, make_toy
@@ -135,6 +137,23 @@ def test_other_source_in_the_directory_is_refused(tmp_path, change, message):
     policy = "random" if change else "zero"
     with pytest.raises(CollectError, match=message):
         collect(partial(make_toy, **change), tmp_path, quick(episodes=1, policy=policy))
+
+
+def test_a_seed_collected_with_other_steps_or_another_spread_is_refused(tmp_path):
+    collect(make_toy, tmp_path, quick(episodes=1, max_steps=5))
+    with pytest.raises(CollectError, match="has max_steps 5, this collection None"):
+        collect(make_toy, tmp_path, quick(episodes=1))
+    collect(make_toy, tmp_path, quick(episodes=1, seed=50))  # other seeds may be cut otherwise
+    records = EpisodeStore(tmp_path).records
+    facts = {**records[0].meta, "spread": 1.0}
+    with pytest.raises(CollectError, match="has spread None, this collection 1"):
+        check_same_source(records, facts, quick(episodes=1, max_steps=5), tmp_path)
+
+
+def test_a_page_that_no_worker_has_written_names_no_seed():
+    descriptor = open_page()
+    assert Page(descriptor).running == NONE
+    os.close(descriptor)
 
 
 def test_replay_takes_the_recorded_actions(tmp_path):

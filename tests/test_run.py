@@ -117,7 +117,12 @@ class Calls:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     calls = Calls()
-    train = types.SimpleNamespace(TrainConfig=TrainConfig, train=calls.train, HOW_NOT_WHAT=("threads",))
+    train = types.SimpleNamespace(
+        TrainConfig=TrainConfig,
+        train=calls.train,
+        HOW_NOT_WHAT=("threads",),
+        is_finished=lambda run: (run / "model.safetensors").is_file(),
+    )
     report = types.SimpleNamespace(write=calls.write)
     uncertainty = types.SimpleNamespace(
         CalibrateConfig=CalibrateConfig, calibrate_run=calls.calibrate, FORMATS={"monitor": 1}
@@ -477,13 +482,16 @@ def test_provenance_tells_command_versions_machine_and_times(recipe_file, calls)
         ("env: Toy-v0, ", "", "collect: the key 'env' is missing"),
         ("test: 1", "tset: 1", "collect: episodes: unknown key 'tset'; did you mean 'test'"),
         ("train: 3", "train: 0", "collect: episodes must be an integer of at least 1, got 0"),
-        ("train: 3", "train: many", "collect: episodes must be an integer of at least 1, got 'many'"),
+        ("train: 3", "train: many", "collect.episodes.train: expected an integer, received 'many'"),
         ("size: 16", "size: 16y", "collect: size: expected a number of pixels or HxW"),
         ("workers: 1", "quality: best", "collect.quality: expected one of fast, full, received 'best'"),
         ("workers: 1", "spread: 2.0", "collect: spread: expected a share from 0 to 1, received 2"),
         ("out: runs/toy, ", "", "expected a run directory under the key 'out', received None"),
         ("collect: {", "collect: [", "not YAML"),
         ("train: {out", "ae: {setps: 1}\ntrain: {out", "ae: unknown key 'setps'; did you mean 'steps'"),
+        ("{train: 3, test: 1}", "400", "collect.episodes: expected keys and values, received 400"),
+        ("out: data/toy", "out: 5", "collect: out: expected a directory, received 5"),
+        ("train: {out", "ae: {model: 5}\ntrain: {out", "model: expected keys and values, received 5"),
         ("train: {out", "ae: 1\ntrain: {out", "expected keys and values in the section 'ae', received 1"),
     ],
 )
@@ -512,7 +520,7 @@ def test_sizes(text, size):
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "x", "64x", "x64", "64x64x3", "-64", "6.4"])
+@pytest.mark.parametrize("text", ["", "x", "64x", "x64", "64x64x3", "-64", "6.4", "0", "64x0"])
 def test_bad_sizes(text):
     with pytest.raises(ConfigError, match="size: expected"):
         parse_size(text)

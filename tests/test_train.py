@@ -1,5 +1,6 @@
 """Training: bound falls, same seed same weights, kills and resumes, collapse and bad numbers refused."""
 
+import itertools
 import json
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +17,18 @@ import torch
 
 from robovae.collect import CollectConfig, collect
 from robovae.episodes import Episode, EpisodeError, EpisodeStore, write_episode
-from robovae.run.directory import RunError, load_model, read_tensors
+from robovae.errors import RobovaeError
+from robovae.run.directory import (
+    RunError,
+    RunFacts,
+    build_model,
+    load_model,
+    read_tensors,
+    save_model,
+    write_tensors,
+)
 from robovae.train import CollapseError, TrainConfig, TrainError, TrainEvent, read_metrics, train
+from robovae.train.muon import Muon
 from robovae.train.objectives import learning_rate, ramp
 from robovae.vae import ModelConfig, ModelError
 from tests.toy_env import make_toy
@@ -118,6 +130,107 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     assert digest_of(tmp_path / "whole") == digest_of(tmp_path / "parted")
     steps = [(row["phase"], row["step"]) for row in read_metrics(tmp_path / "parted")]
     assert steps == [(row["phase"], row["step"]) for row in read_metrics(tmp_path / "whole")]
+
+
+@pytest.mark.parametrize("call", [3, 100, 200])
+def test_an_interrupt_amid_an_update_does_not_leave_half_of_it(
+    data: Path, tmp_path: Path, call: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(TINY, local_steps=8, global_steps=8, evaluate_every=3, allow_collapse=True)
+    train(data, tmp_path / "whole", config)
+    calls, orthogonal = itertools.count(), Muon._orthogonal
+
+    def interrupted(self: Muon, *args: Any) -> None:
+        if next(calls) == call:
+            raise KeyboardInterrupt
+        orthogonal(self, *args)
+
+    monkeypatch.setattr(Muon, "_orthogonal", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "parted", config)
+    train(data, tmp_path / "parted", config)
+    assert digest_of(tmp_path / "whole") == digest_of(tmp_path / "parted")
+
+
+def test_a_finished_run_is_trained_again_where_its_weights_are_not_what_they_were(
+    data: Path, tmp_path: Path
+) -> None:
+    config = replace(TINY, local_steps=4, global_steps=4, evaluate_every=2, allow_collapse=True)
+    run, kinds = tmp_path / "run", []
+    train(data, run, config)
+    whole = digest_of(run)
+    train(data, run, config, lambda event: kinds.append(event.kind))
+    assert kinds == ["skip"]
+    weights = run / "model.safetensors"
+    for damage in (lambda: weights.write_bytes(weights.read_bytes()[:-100]), weights.unlink):
+        damage()
+        train(data, run, config)
+        assert digest_of(run) == whole
+
+
+def test_an_episode_whose_bytes_changed_is_refused_or_left_out(tmp_path: Path) -> None:
+    for seed in range(6):
+        write_episode(tmp_path / "data", toy_episode(seed))
+    damaged = tmp_path / "data" / "episode-00000002.safetensors"
+    content = bytearray(damaged.read_bytes())
+    content[-600:-500] = bytes(100)
+    damaged.write_bytes(content)
+    config = replace(TINY, local_steps=2, global_steps=2, evaluate_every=2, allow_collapse=True)
+    with pytest.raises(EpisodeError, match=r"bytes of seed 2 as they were written.*--skip-damaged"):
+        train(tmp_path / "data", tmp_path / "run", config)
+    said: list[str] = []
+    config = replace(config, skip_damaged=True)
+    train(tmp_path / "data", tmp_path / "run", config, lambda event: said.append(event.message))
+    assert any("left out" in line and "seed 2" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors: {**tensors, "foreign.x": torch.zeros(1)}, "does not have: foreign.x"),
+        (
+            lambda tensors: dict(list(tensors.items())[1:]),
+            "expected the weights of its config, received none",
+        ),
+        (lambda tensors: {name: value.double() for name, value in tensors.items()}, "float64"),
+        (lambda tensors: {name: value * torch.nan for name, value in tensors.items()}, "expected finite"),
+    ],
+)
+def test_other_weights_are_refused(tmp_path: Path, change: Any, message: str) -> None:
+    save_model(tmp_path, build_model(ModelConfig.tiny(), RunFacts((16, 16, 3), 2, "Toy-v0", None)))
+    weights = tmp_path / "model.safetensors"
+    write_tensors(weights, change(read_tensors(weights)))
+    with pytest.raises(RunError, match=message):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("frame_shape", None, "expected a list"),
+        ("frame_shape", [16, 16, 1], "frame_shape: expected"),
+        ("action_dim", -1, "action_dim: expected 0 or more"),
+        ("render_spec", "abc", "render_spec: expected keys and values"),
+    ],
+)
+def test_a_config_that_is_none_is_refused(tmp_path: Path, key: str, value: Any, message: str) -> None:
+    save_model(tmp_path, build_model(ModelConfig.tiny(), RunFacts((16, 16, 3), 2, "Toy-v0", None)))
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, key: value}))
+    with pytest.raises(RobovaeError, match=message):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(("change", "message"), [({"seed": -1}, "seed"), ({"device": "foo"}, "device")])
+def test_settings_that_cannot_be_are_one_line(data: Path, tmp_path: Path, change: Any, message: str) -> None:
+    with pytest.raises(TrainError, match=message):
+        train(data, tmp_path / "run", replace(TINY, **change))
+
+
+def test_a_file_is_no_run_directory(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    with pytest.raises(TrainError, match="expected a directory, received a file"):
+        train(data, tmp_path / "run", TINY)
 
 
 @pytest.mark.slow
@@ -279,7 +392,7 @@ def test_bad_settings_sizes_and_splits_are_refused(data: Path, tmp_path: Path) -
         write_episode(tmp_path / "test-only", toy_episode(seed))
     with pytest.raises(EpisodeError, match="split 'train'"):
         train(tmp_path / "test-only", tmp_path / "run", TINY)
-    with pytest.raises(RunError, match="run `robovae train` first"):
+    with pytest.raises(RunError, match="received none to be read; run `robovae train`"):
         load_model(tmp_path / "run")
 
 

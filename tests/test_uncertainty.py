@@ -163,13 +163,12 @@ class TestScores:
 
     @torch.no_grad()
     @settings(deadline=None, max_examples=30)
-    @given(st.integers(0, 1000), st.floats(0.0, 50.0), st.floats(0.0, 50.0))
-    def test_noise_never_falls_with_the_distance_by_the_cautious_path(self, seed, near, further):
+    @given(st.integers(0, 1000), st.floats(-5.0, 50.0), st.floats(-5.0, 50.0))
+    def test_noise_never_falls_with_the_distance(self, seed, near, further):
         torch.manual_seed(seed)
         noise = MeasurementNoise(5, 3, hidden=4)
-        noise.layers[0].weight[:, -1] = 0.0  # leaves the networks blind to it
         low, high = sorted((near, further))
-        rows = torch.zeros(2, 5)
+        rows = torch.randn(1, 5).repeat(2, 1)
         rows[:, -1] = torch.tensor([low, high])
         first, second = noise(rows)
         assert (second >= first - 1e-6).all()

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from robovae import provenance
+from robovae.config import check_least
 from robovae.errors import RobovaeError
 from robovae.run.directory import load_model
 from robovae.vae import VAE, ModelConfig
@@ -58,6 +59,7 @@ class EncodingConfig:
     """Of the frame and of fresh weights."""
 
     def __post_init__(self) -> None:
+        check_least(self, RobovaeError, seed=0)
         if min(self.rounds, self.calls) < 1:
             raise RobovaeError(f"expected at least one round and one call, received {self}; raise them")
 

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robovae.bench.formats import FORMATS, LANCE, PLAIN, STORE, Format, Read, all_frames
+from robovae.config import check_least
 from robovae.episodes import Episode, EpisodeStore
 from robovae.errors import RobovaeError
 
@@ -59,6 +60,7 @@ class ReadingConfig:
     """Of the frame numbers."""
 
     def __post_init__(self) -> None:
+        check_least(self, RobovaeError, seed=0)
         if min(self.frames, self.batch, self.rounds, self.cold_batches) < 1 or self.cold_rounds < 0:
             raise RobovaeError(f"expected at least one frame, round and batch, received {self}; raise them")
         known = [form.name for form in FORMATS]

@@ -47,7 +47,7 @@ def run(data: Path, config: TrainingConfig | None = None, on_event: OnEvent | No
     config, tell = config or TrainingConfig(), on_event or (lambda text: None)
     store, held_out = EpisodeStore(data).split("train").holdout(0.05, seed=0)
     if store.frame_shape != (64, 64, 3):
-        raise RobovaeError(f"bench train: expected 64x64 frames, received {store.frame_shape}; --size 64")
+        raise RobovaeError(f"bench train: expected 64x64 frames, received {store.frame_shape}; collect some")
     centre = mean_frame(store)
     judged = to_tensor(held_out.frames(np.linspace(0, held_out.num_frames - 1, 512).astype(np.int64)))
     total = float((judged - centre).square().sum())

@@ -1,5 +1,6 @@
 """`robovae data info|verify|pack`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,14 +36,22 @@ class Info:
             "frames": f"{number(found['frames'])} of {height}x{width}, {found['bytes'] / 1e6:.1f} MB",
             "splits": ", ".join(f"{name} {count}" for name, count in found["splits"].items()),
             "seeds": "{} to {}".format(*found["seeds"]),
-            "steps": "mean {mean:.4g}, {min:.4g} to {max:.4g}".format(**found["steps"]),
-            "return": "mean {mean:.4g}, {min:.4g} to {max:.4g}".format(**found["returns"]),
+            "steps": spread_of(found["steps"]),
+            "return": spread_of(found["returns"]),
             "policy": found["policy"],
             "camera": listed(found["render_spec"] or {}),
             "versions": listed(found["versions"]),
         }
         show(found, self.json, facts(rows))
         return 0
+
+
+def spread_of(summary: Mapping[str, float | None]) -> str:
+    """Mean and range of a summary of numbers."""
+    mean, least, most = (summary[name] for name in ("mean", "min", "max"))
+    if mean is None or least is None or most is None:
+        return "not finite; see robovae data verify"
+    return f"mean {mean:.4g}, {least:.4g} to {most:.4g}"
 
 
 def listed(values: Any) -> str:

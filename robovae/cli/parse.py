@@ -51,5 +51,5 @@ def parse(command: type[C], words: Sequence[str], prog: str) -> C:
 
 def one_line(box: str) -> str:
     """The message in one of tyro's boxes, without frame, rules and the pointer to the help."""
-    text = re.sub(r"[╭╰│├─╮╯┤]+", " ", "\n".join(box.splitlines()[1:]))
+    text = re.sub(r"[╭╰│├─╮╯┤]+|-{5,}", " ", "\n".join(box.splitlines()[1:]))
     return " ".join(re.split(r"For full helptext|Argument helptext", text)[0].split()).rstrip(".")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,11 +53,15 @@ class CollectConfig:
             _check_integer(name, getattr(self, name), least)
         if self.max_steps is not None:
             _check_integer("max_steps", self.max_steps, 1)
-        if not self.watchdog > 0:
+        if not 0 < self.watchdog < inf:
             raise CollectError(f"watchdog must be a positive number of seconds, got {self.watchdog}")
         if not self.policy:
             raise CollectError('policy is empty: give "random", "zero", a path or "module:name"')
         self.seeds()
+
+    def remembered(self) -> dict[str, Any]:
+        """What each episode remembers of it: that which decides what a seed shows."""
+        return {"policy": self.policy, "max_steps": self.max_steps}
 
     def first_seed(self) -> int:
         """The seed of the first episode."""

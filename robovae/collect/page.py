@@ -57,4 +57,5 @@ def open_page() -> int:
     descriptor, name = tempfile.mkstemp(prefix="robovae-page-")
     Path(name).unlink()
     os.truncate(descriptor, mmap.PAGESIZE)
+    Page(descriptor).rest()
     return descriptor

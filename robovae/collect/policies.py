@@ -209,7 +209,9 @@ def make_policy(name: str, env: gym.Env[Any, Any]) -> Policy:
         raise CollectError(f"actions must be a Box or Discrete space, this environment has {space}")
     if name == "random":
         return RandomPolicy(space) if isinstance(space, gym.spaces.Box) else RandomDiscretePolicy(space)
-    if name == "bang" and isinstance(space, gym.spaces.Box):
+    if name == "bang":
+        if not isinstance(space, gym.spaces.Box):
+            raise CollectError(f'policy "bang": expected actions in a Box, this environment has {space}')
         return BangBangPolicy(space)
     if name == "zero":
         return ConstantPolicy(rest_action(space))
@@ -217,6 +219,10 @@ def make_policy(name: str, env: gym.Env[Any, Any]) -> Policy:
         from robovae.policy.collecting import RunPolicy  # brings torch, which no other policy needs
 
         return RunPolicy(where, env)
+    if (Path(name) / "model.safetensors").is_file():
+        raise CollectError(
+            f"{name}: expected a run with a policy, received one without; robovae policy {name}"
+        )
     if Path(name).exists():
         return ReplayPolicy(Path(name), space)
     return UserPolicy(_import(name, env))

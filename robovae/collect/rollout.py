@@ -110,7 +110,7 @@ class Rollout:
         images = self.view.frames(arrays)
         if images is not None:
             arrays["image"] = images
-        meta = {**self.facts, "seed": seed, "policy": self.config.policy}
+        meta = {**self.facts, "seed": seed, **self.config.remembered()}
         return recording.episode(arrays, terminated, truncated, meta) if self.alive else None
 
     def _count(self, frames: int) -> bool:

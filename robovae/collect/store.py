@@ -9,6 +9,7 @@ from typing import Any
 from robovae.collect.config import CollectConfig, CollectError
 from robovae.episodes import EpisodeError, Record, remove_stale
 from robovae.episodes.loading import load_records
+from robovae.records import write_json
 
 NOTE = "collection.json"
 
@@ -43,12 +44,13 @@ def check_same_source(
 
     Raises:
         CollectError: if they come from another environment or RenderSpec, or if one of the seeds that would
-            be skipped was collected in another way.
+            be skipped was collected in another way (spread, policy, steps).
     """
     wanted = set(config.seeds())
     for record in records:
-        same_seed = {"policy": config.policy} if record.seed in wanted else {}
-        now = {"env_id": facts["env_id"], "render_spec": facts["render_spec"], **same_seed}
+        now = {name: facts[name] for name in ("env_id", "render_spec")}
+        if record.seed in wanted:
+            now |= {"spread": facts.get("spread"), **config.remembered()}
         for name, value in now.items():
             there = record.meta.get(name)
             if _normal(there) != _normal(value):
@@ -64,10 +66,8 @@ def write_note(out: Path, note: dict[str, Any]) -> None:
     Raises:
         CollectError: if the disk does not take it.
     """
-    aside = out / f".{NOTE}.tmp"
     try:
-        aside.write_text(json.dumps(note, indent=2, default=str) + "\n")
-        aside.rename(out / NOTE)
+        write_json(out / NOTE, note)
     except OSError as error:
         raise CollectError(f"{out / NOTE} cannot be written: {error.strerror}") from error
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robovae.episodes.episode import EpisodeError, find_nonfinite, split_of
-from robovae.episodes.layout import Record, content_digest, read_records
+from robovae.episodes.layout import Record, read_records
 from robovae.episodes.loading import check_alike, episode_files
 from robovae.episodes.maps import FileMaps
 from robovae.episodes.store import EpisodeStore
@@ -54,15 +54,10 @@ def verify(path: str | os.PathLike[str], on_progress: OnProgress | None = None) 
     return problems + _check_together(sound)
 
 
-def is_whole(record: Record, buffer: memoryview) -> bool:
-    """Whether an episode's metadata and bytes, in the buffer of its file, match its digest."""
-    return content_digest(record.meta_json, record.views(buffer)) == record.sha256
-
-
 def _check_contents(records: list[Record]) -> Iterable[Problem]:
     buffer = FileMaps([(records[0].path, records[0].file_size)])[0]
     for record in records:
-        if not is_whole(record, buffer):
+        if not record.is_whole(buffer):
             yield Problem(record.path, f"damaged: the bytes of seed {record.seed} do not match their digest")
         elif where := find_nonfinite(record.episode(buffer)):
             yield Problem(record.path, f"seed {record.seed}: expected finite numbers, received {where}")
@@ -107,7 +102,8 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
-def _summary(values: NDArray[Any]) -> dict[str, float]:
+def _summary(values: NDArray[Any]) -> dict[str, float | None]:
+    """None for what is not finite, which JSON cannot say."""
     numbers = {
         "mean": values.mean(),
         "std": values.std(),
@@ -115,7 +111,9 @@ def _summary(values: NDArray[Any]) -> dict[str, float]:
         "median": np.median(values),
         "max": values.max(),
     }
-    return {name: round(float(number), 6) for name, number in numbers.items()}
+    return {
+        name: round(float(number), 6) if np.isfinite(number) else None for name, number in numbers.items()
+    }
 
 
 def _distinct(values: Iterable[Any]) -> Any:

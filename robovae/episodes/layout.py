@@ -76,6 +76,10 @@ class Record:
             for name, span in self.spans.items()
         }
 
+    def is_whole(self, buffer: memoryview) -> bool:
+        """Whether metadata and bytes, in the buffer of its file, match the digest; reads all of them."""
+        return content_digest(self.meta_json, self.views(buffer)) == self.sha256
+
     def episode(self, buffer: memoryview) -> Episode:
         """The episode as views on the file's bytes."""
         arrays = self.views(buffer)

@@ -7,7 +7,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from robovae.episodes.check import is_whole
 from robovae.episodes.episode import EpisodeError
 from robovae.episodes.layout import Record, read_records
 from robovae.episodes.loading import SUFFIX, check_alike, load_records
@@ -89,14 +88,14 @@ def _is_finished(shard: Path, group: list[Record]) -> bool:
         return False
     buffer = _buffer(records[0])
     same = [record.sha256 for record in records] == [record.sha256 for record in group]
-    return same and all(is_whole(record, buffer) for record in records)
+    return same and all(record.is_whole(buffer) for record in records)
 
 
 def _write_shard(shard: Path, group: list[Record]) -> None:
     arrays: dict[str, NDArray[Any]] = {}
     for index, record in enumerate(group):
         buffer = _buffer(record)
-        if not is_whole(record, buffer):
+        if not record.is_whole(buffer):
             raise EpisodeError(f"{record.path}: seed {record.seed} is damaged; remove it or collect it again")
         # copied, so that a shard of thousands of files does not hold thousands of maps
         arrays |= {f"{index}/{name}": view.copy() for name, view in record.views(buffer).items()}

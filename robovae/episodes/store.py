@@ -84,6 +84,10 @@ class EpisodeStore(Sequence[Episode]):
         record = self._records[index]
         return record.episode(self._maps[int(self._file[index])])
 
+    def is_whole(self, index: int) -> bool:
+        """Whether the bytes of episode `index` match their digest; opening a store checks headers alone."""
+        return self._records[index].is_whole(self._maps[int(self._file[index])])
+
     def __repr__(self) -> str:
         return f"EpisodeStore({self.path}: {len(self)} episodes of {self.env_id}, {self.num_frames} frames)"
 

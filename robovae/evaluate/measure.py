@@ -15,7 +15,7 @@ from robovae.evaluate.codes import Codes, EvaluateError, encode, spread
 from robovae.evaluate.intervals import by_episode, interval, mean
 from robovae.evaluate.probe import ProbeConfig, joint_targets, probe_table
 from robovae.evaluate.smoothness import SmoothnessConfig, smoothness
-from robovae.run.directory import RunModel
+from robovae.run.directory import RunModel, check_data
 
 ACTIVE_VARIANCE = 0.01
 """Variance of mu over frames above which a dimension may be active (Burda et al., 1509.00519, 5.2)..."""
@@ -83,7 +83,9 @@ def evaluate_run(run: Path, data: Path, config: EvaluateConfig | None = None) ->
     Raises:
         RobovaeError: no run, no dataset, no such splits, or they do not fit each other.
     """
-    return evaluate(Perceiver.load(run, calibrated=False), *held_out(EpisodeStore(data)), config)
+    perceiver, store = Perceiver.load(run, calibrated=False), EpisodeStore(data)
+    check_data(perceiver.model.facts, store)
+    return evaluate(perceiver, *held_out(store), config)
 
 
 def evaluate(

@@ -46,15 +46,6 @@ def fpr_at_tpr(positive: ArrayLike, negative: ArrayLike, tpr: float = 0.95) -> f
     return float((_numbers(negative, "negative") >= falling[reached - 1]).mean())
 
 
-def tpr_at_threshold(positive: ArrayLike, threshold: float) -> float:
-    """Share of positives above a threshold.
-
-    Raises:
-        JudgeError: there are none, or one is NaN.
-    """
-    return float((_numbers(positive, "positive") > threshold).mean())
-
-
 def ranks(values: ArrayLike) -> Doubles:
     """Ranks from 1, (N,); ties share the mean of theirs."""
     _, place, count = np.unique(_numbers(values, "values"), return_inverse=True, return_counts=True)
@@ -138,11 +129,6 @@ def nll_terms(error: Doubles, sigma: Doubles) -> Doubles:
     """-log N(error; 0, sigma^2) in nats, element by element."""
     terms: Doubles = 0.5 * np.square(error / sigma) + np.log(sigma) + 0.5 * math.log(2 * math.pi)
     return terms
-
-
-def gaussian_nll(mu: Doubles, sigma: Doubles, reference: Doubles) -> float:
-    """Mean of -log N(reference; mu, sigma^2) over all elements, nats a dimension."""
-    return float(nll_terms(reference - mu, sigma).mean())
 
 
 def delay_statistics(delay: ArrayLike, horizon: ArrayLike) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from robovae.records import read_json
 from robovae.report import control, dreams, looks, uncertainty
 from robovae.report.filmchart import Watched
 from robovae.report.pictures import Image, Picture
-from robovae.run.directory import RunModel
+from robovae.run.directory import RunModel, check_data
 from robovae.train import read_metrics
 
 MANY = 2000
@@ -74,12 +74,13 @@ def gather(run: Path, data: Path, effort: Effort) -> Material:
         effort: how much is measured.
 
     Raises:
-        RunError: no model in `run`.
+        RunError: no model in `run`, or a dataset of another environment or camera.
         EpisodeError: the dataset is missing, damaged, or lacks a split.
         FrameError: the frames are not those of the model.
     """
     # What the VAE itself has learnt; what calibration makes of it has a section of its own.
     perceiver, store = Perceiver.load(run, calibrated=False), EpisodeStore(data)
+    check_data(perceiver.model.facts, store)
     test, train = held_out(store)
     many, rows = looks.spread(test, min(MANY, test.num_frames)), read_metrics(run)
     quality = evaluate(perceiver, test, train, effort.quality)

@@ -30,7 +30,7 @@ class RunFacts:
     """What a model was trained on, and must be shown again.
 
     Raises:
-        RunError: the frame shape is not (H, W, 3).
+        RunError: the frame shape is not (H, W, 3), or actions have no size.
     """
 
     frame_shape: tuple[int, int, int]
@@ -43,8 +43,10 @@ class RunFacts:
     """How its frames were rendered."""
 
     def __post_init__(self) -> None:
-        if len(self.frame_shape) != 3 or self.frame_shape[2] != 3:
+        if len(self.frame_shape) != 3 or self.frame_shape[2] != 3 or min(self.frame_shape) < 1:
             raise RunError(f"frame_shape: expected (H, W, 3), received {self.frame_shape}")
+        if self.action_dim < 0:
+            raise RunError(f"action_dim: expected 0 or more, received {self.action_dim}")
 
 
 def check_data(facts: RunFacts, store: EpisodeStore) -> None:
@@ -97,17 +99,24 @@ def set_model_tensors(model: RunModel, tensors: dict[str, torch.Tensor], where: 
     """Put tensors by name into a model.
 
     Raises:
-        RunError: a name or a shape differs.
+        RunError: a name, a shape or a type differs, or a number is not finite.
     """
+    expected = model_tensors(model)
+    if unlike := sorted(expected.keys() ^ tensors.keys()):
+        which = "received none" if unlike[0] in expected else "received one that it does not have"
+        raise RunError(f"{where}: expected the weights of its config, {which}: {unlike[0]}")
+    for name, like in expected.items():
+        given = tensors[name]
+        if (given.shape, given.dtype) != (like.shape, like.dtype):
+            raise RunError(
+                f"{where}: expected {name} of {tuple(like.shape)} {like.dtype}, received "
+                f"{tuple(given.shape)} {given.dtype}"
+            )
+        if not torch.isfinite(given).all():
+            raise RunError(f"{where}: expected finite weights, received NaN or inf in {name}; train again")
     for part, module in {"vae": model.vae, "dynamics": model.dynamics}.items():
         own = {name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(f"{part}.")}
-        try:
-            module.load_state_dict(own)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[1].strip()
-            raise RunError(
-                f"{where}: expected the weights of its config, received others: {reason}"
-            ) from error
+        module.load_state_dict(own)
 
 
 def save_model(run: Path, model: RunModel) -> None:
@@ -128,16 +137,13 @@ def load_model(run: Path) -> RunModel:
     config = read_json(run / "config.json")
     if config is None:
         raise RunError(
-            f"{run}: expected a trained run (config.json), received none; run `robovae train` first"
+            f"{run}: expected a trained run (config.json), received none to be read; run `robovae train`"
         )
     if config.pop("format", None) != FORMAT:
         raise RunError(f"{run / 'config.json'}: expected format {FORMAT}, received another; train again")
     where = str(run / "config.json")
     sizes = from_mapping(ModelConfig, config.pop("model", {}), f"{where}: model")
-    spec = config.pop("render_spec", None)
-    shape = tuple(config.pop("frame_shape", ()))
-    facts = from_mapping(RunFacts, {**config, "frame_shape": shape, "render_spec": None}, where)
-    model = build_model(sizes, RunFacts(facts.frame_shape, facts.action_dim, facts.env_id, spec))
+    model = build_model(sizes, from_mapping(RunFacts, config, where))
     set_model_tensors(model, read_tensors(run / "model.safetensors"), run / "model.safetensors")
     model.vae.eval()
     model.dynamics.eval()

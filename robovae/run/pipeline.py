@@ -109,7 +109,7 @@ def train_stage(
     data: Path, run: Path, config: "TrainConfig", on_event: OnEvent, name: str = "train"
 ) -> Stage:
     """The stage that trains on a dataset into a run directory."""
-    from robovae.train import HOW_NOT_WHAT, train
+    from robovae.train import HOW_NOT_WHAT, is_finished, train
 
     def fit() -> dict[str, Any]:
         return train(data, run, config, on_event=lambda event: on_event(name, event))
@@ -121,7 +121,7 @@ def train_stage(
         config={name: value for name, value in to_plain(config).items() if name not in HOW_NOT_WHAT},
         inputs={"data": dataset_digest(data, "train")},
         run=fit,
-        is_there=lambda: (run / "model.safetensors").is_file(),
+        is_there=lambda: is_finished(run),
     )
 
 

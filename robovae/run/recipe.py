@@ -55,10 +55,6 @@ class CollectStage:
         """Rare episodes are unusual by their actions, whoever acts in the others."""
         return RARE_POLICY if split == "rare" else self.settings.policy
 
-    def frame_size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
-        return parse_size(self.size)
-
     def configs(self) -> dict[str, CollectConfig]:
         """The collection of each split."""
         return {
@@ -93,7 +89,7 @@ class Recipe:
     def ae_config(self) -> dict[str, Any]:
         """Keys of TrainConfig for the plain autoencoder: those of `train`, with those of `ae` over them."""
         ae = self.ae or {}
-        model = {**self.train.get("model", {}), **ae.get("model", {}), "deterministic": True}
+        model = {**_keys(self.train, "model"), **_keys(ae, "model"), "deterministic": True}
         return {**self.train, **ae, "model": model}
 
     def policy_settings(self) -> dict[str, dict[str, Any]]:
@@ -105,6 +101,13 @@ class Recipe:
         return {"": own, **{name: {**own, **keys} for name, keys in others.items()}}
 
 
+def _keys(section: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    keys = section.get(name, {})
+    if not isinstance(keys, Mapping):
+        raise ConfigError(f"{name}: expected keys and values, received {keys!r}")
+    return keys
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """(height, width) from "64" or "64x96".
 
@@ -114,7 +117,10 @@ def parse_size(text: str) -> tuple[int, int]:
     height, _, width = text.lower().partition("x")
     if not height.isdecimal() or not (width or height).isdecimal() or text.lower().endswith("x"):
         raise ConfigError(f"size: expected a number of pixels or HxW such as 64x96, received {text!r}")
-    return int(height), int(width or height)
+    size = int(height), int(width or height)
+    if min(size) < 1:
+        raise ConfigError(f"size: expected at least 1 pixel a side, received {text!r}")
+    return size
 
 
 def load_recipe(path: Path, root: Path = Path()) -> Recipe:
@@ -189,6 +195,8 @@ def _collect_stage(section: Mapping[str, Any], where: str, root: Path) -> Collec
         raise ConfigError(f"{where}: the key {missing[0]!r} is missing")
     config = from_mapping(CollectConfig, {key: section[key] for key in section if key in settings}, where)
     stage = {key: section[key] for key in section if key in own}
+    if not isinstance(stage["out"], str):
+        raise ConfigError(f"{where}: out: expected a directory, received {stage['out']!r}")
     return from_mapping(
         CollectStage,
         {**stage, "size": str(stage.get("size", 64)), "out": str(root / stage["out"]), "settings": config},

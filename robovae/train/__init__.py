@@ -9,7 +9,7 @@ import torch
 from robovae import provenance
 from robovae.config import to_plain
 from robovae.episodes import EpisodeError, EpisodeStore, find_nonfinite
-from robovae.records import digest, read_json, write_json
+from robovae.records import digest, file_digest, read_json, write_json
 from robovae.run.directory import RunFacts, RunModel, build_model, save_model
 from robovae.train.config import TrainConfig, TrainError
 from robovae.train.data import mean_frame
@@ -21,12 +21,13 @@ __all__ = ["CollapseError", "TrainConfig", "TrainError", "TrainEvent", "read_met
 
 HOW_NOT_WHAT = ("checkpoint_seconds", "device", "threads", "allow_collapse", "skip_damaged")
 """Settings that may change between two attempts at the same run."""
+FINISHED, WEIGHTS = "training.json", "model.safetensors"
 MIN_EV, MIN_INFORMATION = 0.05, 0.5
 """Below these the latents carry nothing."""
 
 
 class CollapseError(TrainError):
-    """The latents carry nothing; the model is kept aside for a look, but no stage may build on it."""
+    """The latents carry nothing; the model is there for a look, but the run does not count as finished."""
 
 
 def train(data: Path, out: Path, config: TrainConfig, on_event: OnTrain | None = None) -> dict[str, Any]:
@@ -50,15 +51,25 @@ def train(data: Path, out: Path, config: TrainConfig, on_event: OnTrain | None =
         CollapseError: posterior collapse, unless it is allowed.
     """
     tell = on_event or (lambda event: None)
+    if out.exists() and not out.is_dir():
+        raise TrainError(f"{out}: expected a directory, received a file; choose another --out")
     store, held_out = _load(data, config, tell)
     facts = RunFacts(store.frame_shape, store.array("action", 0).shape[1], store.env_id, store.render_spec)
     settings = {name: value for name, value in to_plain(config).items() if name not in HOW_NOT_WHAT}
     key = digest(
         {"config": settings, "data": [record.sha256 for record in (*store.records, *held_out.records)]}
     )
-    done = read_json(out / "training.json")
+    done = read_json(out / FINISHED)
     if done is not None:
-        return _finished(out, done, key, tell)
+        if done.get("key") != key:
+            raise TrainError(
+                f"{out}: expected a run of this config and data, received a finished one of another; "
+                "choose another --out, or delete it"
+            )
+        if is_finished(out):
+            tell(TrainEvent("skip", message=f"{out} is finished"))
+            result: dict[str, Any] = done["result"]
+            return result
     with hardware(config) as hw:
         torch.manual_seed(config.seed)
         model = build_model(config.model, facts)
@@ -71,6 +82,12 @@ def train(data: Path, out: Path, config: TrainConfig, on_event: OnTrain | None =
     return result
 
 
+def is_finished(run: Path) -> bool:
+    """Whether a run was trained to its end and still has the very weights that came of it."""
+    done, weights = read_json(run / FINISHED), run / WEIGHTS
+    return done is not None and weights.is_file() and file_digest(weights) == done.get("weights")
+
+
 def _load(data: Path, config: TrainConfig, tell: OnTrain) -> tuple[EpisodeStore, EpisodeStore]:
     """The training episodes and those held out of them."""
 
@@ -78,13 +95,26 @@ def _load(data: Path, config: TrainConfig, tell: OnTrain) -> tuple[EpisodeStore,
         tell(TrainEvent("skip", message=f"left out: {error}"))
 
     store = EpisodeStore(data, skip_damaged=config.skip_damaged, on_skip=skipped).split("train")
-    for episode in store:
+    find = f"find all with `robovae data verify {data}`"
+    sound = []
+    for index, record in enumerate(store.records):
+        if store.is_whole(index):
+            sound.append(index)
+        else:
+            error = EpisodeError(
+                f"{record.path}: expected the bytes of seed {record.seed} as they were written, received "
+                f"others; {find}, or train with --skip-damaged"
+            )
+            if not config.skip_damaged:
+                raise error
+            skipped(error)
+    for episode in store.select(sound):
         if wrong := find_nonfinite(episode):
             raise TrainError(
                 f"{data}: expected finite numbers, received NaN or inf in episode {episode.seed}: {wrong}; "
-                f"find all with `robovae data verify {data}`"
+                f"{find}"
             )
-    return store.holdout(config.validation, seed=0)
+    return store.select(sound).holdout(config.validation, seed=0)
 
 
 def _fix_constants(model: RunModel, store: EpisodeStore, hw: Hardware) -> None:
@@ -97,17 +127,6 @@ def _fix_constants(model: RunModel, store: EpisodeStore, hw: Hardware) -> None:
     model.dynamics.to(hw.device)
 
 
-def _finished(out: Path, done: dict[str, Any], key: str, tell: OnTrain) -> dict[str, Any]:
-    if done.get("key") != key:
-        raise TrainError(
-            f"{out}: expected a run of this config and data, received a finished one of another; "
-            "choose another --out, or delete it"
-        )
-    tell(TrainEvent("skip", message=f"{out} is finished"))
-    result: dict[str, Any] = done["result"]
-    return result
-
-
 def _finish(
     out: Path, model: RunModel, config: TrainConfig, result: dict[str, Any], key: str, hw: Hardware
 ) -> None:
@@ -115,7 +134,7 @@ def _finish(
     provenance.record(out, "train", {"config": asdict(config), "hardware": hw.word, "result": result})
     if not config.allow_collapse:
         _refuse_collapse(out, config, result["final"]["global"])
-    write_json(out / "training.json", {"key": key, "result": result})
+    write_json(out / FINISHED, {"key": key, "weights": file_digest(out / WEIGHTS), "result": result})
     (out / "checkpoint.safetensors").unlink(missing_ok=True)
 
 

@@ -86,7 +86,7 @@ class TrainConfig:
             _check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         for name in ("local_lr", "global_lr", "checkpoint_seconds"):
             _check(name, getattr(self, name), getattr(self, name) > 0, "more than 0")
-        for name in ("beta", "global_beta", "foresight", "free_bits", "threads"):
+        for name in ("seed", "beta", "global_beta", "foresight", "free_bits", "threads"):
             _check(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
         for name in ("kl_warmup", "alone"):
             _check(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "from 0 to 1")

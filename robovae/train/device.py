@@ -55,6 +55,8 @@ def hardware(config: TrainConfig) -> Iterator[Hardware]:
     kind = config.device
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"
+    if kind.partition(":")[0] not in ("cpu", "cuda"):
+        raise TrainError(f"device: expected cpu, cuda or auto, received {kind!r}")
     if kind.startswith("cuda") and not torch.cuda.is_available():
         raise TrainError("device: expected a CUDA device, received none; use device cpu")
     before, flushed = torch.get_num_threads(), _flushes_denormals()

@@ -1,7 +1,8 @@
 """The training loop: one phase after the other, resumable at any update."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,12 +32,10 @@ class TrainEvent:
     """What a listener hears."""
 
     kind: str
-    """ "start", "resume", "step", "evaluation", "stop", "skip", "collapse"."""
+    """ "start", "resume", "step", "evaluation", "stop", "skip"."""
     phase: str = ""
     step: int = 0
     steps: int = 0
-    seconds_left: float | None = None
-    """Estimated for this phase."""
     frames_per_second: float = 0.0
     metrics: Metrics | None = None
     message: str = ""
@@ -61,7 +60,7 @@ class Trainer:
     def __post_init__(self) -> None:
         self.progress = Progress()
         self.best: Tensors = {}
-        self._saved = time.monotonic()
+        self._saved, self._torn = time.monotonic(), False
         self._checkpoint = self.journal.run / "checkpoint.safetensors"
 
     def fit(self) -> Progress:
@@ -69,7 +68,8 @@ class Trainer:
 
         Raises:
             TrainError: the loss is not finite.
-            KeyboardInterrupt: after writing a checkpoint.
+            KeyboardInterrupt: after writing a checkpoint, unless it came amid an update: then the one before
+                is the last.
         """
         found = load_checkpoint(self._checkpoint, self.key)
         self.progress = found[0] if found else Progress()
@@ -111,7 +111,8 @@ class Trainer:
                 self.progress.seconds, mark = self.progress.seconds + now - mark, now
                 self._save(phase, optimizer, due=self.config.checkpoint_seconds)
         except KeyboardInterrupt:
-            self._save(phase, optimizer, due=0.0)
+            if not self._torn:
+                self._save(phase, optimizer, due=0.0)
             raise
         if self.best:
             set_model_tensors(self.model, self.best, self._checkpoint)
@@ -148,9 +149,10 @@ class Trainer:
         optimizer.zero_grad(set_to_none=True)
         loss.total.backward()
         nn.utils.clip_grad_norm_(trained, phase.clip)
-        optimizer.step()
-        progress.step += 1
-        progress.frames += len(numbers) * self.hw.world
+        with self._whole():
+            optimizer.step()
+            progress.step += 1
+            progress.frames += len(numbers) * self.hw.world
         self._tell(phase, loss)
 
     def _check(self, loss: Loss, numbers: NDArray[np.int64], phase: Phase) -> None:
@@ -169,29 +171,34 @@ class Trainer:
 
     def _tell(self, phase: Phase, loss: Loss) -> None:
         step, seconds = self.progress.step, self.journal.phase_seconds(self.progress)
-        speed = step / max(seconds, 1e-9)
         shown = {name: float(value) for name, value in loss.shown.items()} if step % 10 == 0 else None
         rate = self.progress.frames / max(seconds, 1e-9)
-        self.on_event(
-            TrainEvent("step", phase.name, step, phase.steps, (phase.steps - step) / speed, rate, shown)
-        )
+        self.on_event(TrainEvent("step", phase.name, step, phase.steps, rate, shown))
 
     def _judge(self, phase: Phase) -> None:
         progress, metrics = self.progress, phase.judge()
         elbo = torch.tensor(metrics["elbo"], device=self.hw.device)
         self.hw.share(elbo)  # so that every process stops at the same update
-        if progress.best_elbo is None or float(elbo) > progress.best_elbo:
-            progress.best_elbo, progress.stale = float(elbo), 0
-            self.best = {name: tensor.clone() for name, tensor in model_tensors(self.model).items()}
-        else:
-            progress.stale += 1
-        for level in EV_LEVELS:
-            if metrics.get("ev", 0.0) >= level:
-                progress.first_ev.setdefault(str(level), round(progress.seconds, 3))
-        progress.judged = progress.step
-        row = self.journal.add(progress, metrics)
+        with self._whole():
+            if progress.best_elbo is None or float(elbo) > progress.best_elbo:
+                progress.best_elbo, progress.stale = float(elbo), 0
+                self.best = {name: tensor.clone() for name, tensor in model_tensors(self.model).items()}
+            else:
+                progress.stale += 1
+            for level in EV_LEVELS:
+                if metrics.get("ev", 0.0) >= level:
+                    progress.first_ev.setdefault(str(level), round(progress.seconds, 3))
+            progress.judged = progress.step
+            row = self.journal.add(progress, metrics)
         rate = row["frames_per_second"]
-        self.on_event(TrainEvent("evaluation", phase.name, progress.step, phase.steps, None, rate, metrics))
+        self.on_event(TrainEvent("evaluation", phase.name, progress.step, phase.steps, rate, metrics))
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """What is done here is done whole, or never saved: an interrupt may come between any two lines."""
+        self._torn = True
+        yield
+        self._torn = False
 
     def _save(self, phase: Phase, optimizer: torch.optim.Optimizer, due: float) -> None:
         if self.hw.rank == 0 and time.monotonic() - self._saved >= due:

@@ -49,14 +49,17 @@ def ghost(images: Tensor, others: Tensor, strength: Tensor, generator: Draw) -> 
 
 
 def bend(images: Tensor, others: Tensor, strength: Tensor, generator: Draw) -> Tensor:
-    """Move pixels along a smooth random field, by up to an eighth of the frame."""
+    """Move pixels along a smooth random field, whole ones, by one or two up to an eighth of the frame."""
     batch, _, height, width = images.shape
-    coarse = torch.randn(batch, 2, 4, 4, generator=generator) * strength * 0.25
+    coarse = torch.randn(batch, 2, 4, 4, generator=generator) * strength.clamp_min(0.15) * 0.25
     field = functional.interpolate(coarse, (height, width), mode="bicubic", align_corners=True)
     rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
     grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], -1)
     places = grid + field.permute(0, 2, 3, 1)
-    return functional.grid_sample(images, places, padding_mode="reflection", align_corners=True)
+    # Whole pixels: between pixels it would average neighbours, and a mild bend would be little but a blur.
+    return functional.grid_sample(
+        images, places, mode="nearest", padding_mode="reflection", align_corners=True
+    )
 
 
 def scramble(images: Tensor, others: Tensor, strength: Tensor, generator: Draw) -> Tensor:

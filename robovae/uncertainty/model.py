@@ -16,7 +16,7 @@ from robovae.uncertainty.scores import Strangeness
 from robovae.vae import VAE
 
 FILE = "uncertainty.safetensors"
-FORM = "2"
+FORM = "3"
 """Version of the names in it."""
 _PART = Part(FILE, FORM, "a calibrated run", "the calibration of these weights, received another's")
 

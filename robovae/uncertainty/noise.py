@@ -35,8 +35,9 @@ class MeasurementNoise(nn.Module):
     """R(x): the variance that frame x deserves on top of its message, for each latent.
 
     Several small networks of different first weights are averaged: where they disagree, the widest decides.
-    The last feature, the distance from nominal frames, also enters by a weight that is never negative: how
-    a network goes on past all that it was trained on is anybody's guess, but further away is never surer.
+    The last feature, the distance from nominal frames, is hidden from them and enters by a weight that is
+    never negative: how a network goes on past all that it was trained on is anybody's guess, but further away
+    is never surer.
 
     Args:
         features: S of `describe`.
@@ -52,7 +53,7 @@ class MeasurementNoise(nn.Module):
         self.register_buffer("shift", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
         self.layers = nn.ModuleList(
-            [_Heads(features, hidden), _Heads(hidden, hidden), _Heads(hidden, latent_dim)]
+            [_Heads(features - 1, hidden), _Heads(hidden, hidden), _Heads(hidden, latent_dim)]
         )
         self.caution = nn.Parameter(torch.full((HEADS, 1, latent_dim), -2.0))
 
@@ -66,7 +67,7 @@ class MeasurementNoise(nn.Module):
         # asinh: near zero as it is, far out still growing, so that a stranger frame never looks less strange.
         x = torch.asinh((features - self.shift) / self.scale).expand(HEADS, -1, -1)
         first, second, last = self.layers
-        raw = last(functional.silu(second(functional.silu(first(x)))))
+        raw = last(functional.silu(second(functional.silu(first(x[..., :-1])))))
         raw = raw + functional.softplus(self.caution) * x[..., -1:].clamp_min(0.0)
         out: Tensor = _LEAST + (_MOST - _LEAST) * torch.sigmoid(raw - 1.0)
         return out
