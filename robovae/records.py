@@ -1,4 +1,4 @@
-"""Small JSON files that are whole or absent, and digests of files and plain data."""
+"""Small text and JSON files that are whole or absent, and digests of files and plain data."""
 
 import hashlib
 import json
@@ -7,8 +7,31 @@ from pathlib import Path
 from typing import Any
 
 
+def write_text(path: Path, text: str) -> Path:
+    """Write a file aside, flush it to the disk and rename it into place; the directory is made.
+
+    Args:
+        path: the file.
+        text: what it shall hold, line ends as they are.
+
+    Raises:
+        OSError: the disk is full or not writable; what was at `path` is unharmed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with aside.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    return path
+
+
 def write_json(path: Path, data: Any) -> Path:
-    """Write JSON aside, flush it to the disk and rename it into place; the directory is made.
+    """Write JSON as `write_text` does.
 
     Args:
         path: the file.
@@ -18,18 +41,7 @@ def write_json(path: Path, data: Any) -> Path:
         ValueError: `data` holds NaN or infinity.
         OSError: the disk is full or not writable; what was at `path` is unharmed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-    return path
+    return write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

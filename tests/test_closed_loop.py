@@ -27,6 +27,7 @@ from robovae.closed_loop import (
     Random,
     Reflex,
     Still,
+    crew,
     judge_loop,
     play,
     to_csv,
@@ -34,10 +35,12 @@ from robovae.closed_loop import (
 from robovae.closed_loop.arms import Arm, constant_sigma
 from robovae.closed_loop.book import Book
 from robovae.closed_loop.condition import conditions, controls, spans
+from robovae.closed_loop.crew import Job
 from robovae.closed_loop.scores import Yardstick, higher, iqm, less, mean, worst
 from robovae.closed_loop.summary import alarms, figures
 from robovae.closed_loop.video import record, side_by_side
 from robovae.judge import JudgeError
+from robovae.uncertainty import NotCalibratedError
 from tests.toy_env import ToyEnv
 
 STEPS = 20
@@ -418,6 +421,18 @@ def test_all_of_it_is_json_and_every_episode_a_line(found: dict[str, Any], tmp_p
     assert {row["seed"] for row in rows} == {str(seed) for seed in CONFIG.seeds}
 
 
+def test_a_table_that_cannot_be_written_leaves_the_old_one(
+    found: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = to_csv(found, tmp_path / "episodes.csv")
+    before = path.read_bytes()
+    assert before.count(b"\r\n") == before.count(b"\n") > 1
+    monkeypatch.setattr("csv.DictWriter.writerows", lambda *rows: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        to_csv(found, path)
+    assert path.read_bytes() == before
+
+
 def test_the_guard_keeps_what_the_dark_takes(found: dict[str, Any]) -> None:
     clean = {row["arm"]: row for row in found["clean"]}
     assert clean["state"]["mean"] == pytest.approx(1)
@@ -426,7 +441,7 @@ def test_the_guard_keeps_what_the_dark_takes(found: dict[str, Any]) -> None:
     assert clean["guard"]["interventions"] == 0
     assert clean["guard"]["score"] == clean["nominal"]["score"]
     assert clean["guard"]["kept"] == {"value": 1, "low": 1, "high": 1}
-    assert clean["guard"]["kept_nominal"]["value"] == 1
+    assert clean["guard"]["kept_plain"]["value"] == 1
     for share in CONFIG.shares:
         row = {
             arm: of(found["pooled"], share=share, pool="TEST", arm=arm)
@@ -518,6 +533,25 @@ def test_without_a_policy_on_the_state_the_unguarded_one_is_1(tmp_path: Path) ->
     assert "alarms" not in result["lasting"][0]
 
 
+def test_what_is_kept_is_told_of_the_unguarded_policy_whichever_it_is(tmp_path: Path) -> None:
+    makers = {"filter": MAKERS["nominal"], "both": lambda: Guarded(Timid())}
+    makers |= {name: MAKERS[name] for name in ("zero", "fallback")}
+    crew = Crew(lambda: {name: make() for name, make in makers.items()}, make_env)
+    result = judge_loop(crew, known(tuple(makers)), FAULTS, CONFIG, Ledger(tmp_path / "x"))
+    whole = of(result["clean"], arm="filter")["score"]["value"]
+    row = of(result["pooled"], share=0.25, pool="TEST", arm="both")
+    assert row["kept_plain"]["value"] == pytest.approx(row["score"]["value"] / whole)
+    assert row["kept_plain"]["value"] < row["kept"]["value"] - 0.1
+
+
+class Timid(ToyGuard):
+    """Is afraid on clean frames too."""
+
+    def act(self, frame: np.ndarray, trusted: bool | None = None) -> Any:
+        action, verdict = super().act(frame, trusted)
+        return 0.3 * action, verdict
+
+
 def test_arms_without_which_nothing_can_be_said(tmp_path: Path) -> None:
     with pytest.raises(ClosedLoopError, match="zero, fallback, and nominal or filter, received zero, state"):
         judge_loop(CREW, known(("zero", "state")), FAULTS, CONFIG, Ledger(tmp_path / "x"))
@@ -553,10 +587,36 @@ def test_figures_are_of_the_episodes(tmp_path: Path) -> None:
     assert row["mean"] == pytest.approx(2.65)
     assert row["worst"] == 0
     assert (row["interventions"], row["coast"], row["fallback"]) == pytest.approx((0.3, 0.2, 0.1))
-    assert row["kept_nominal"] is None
+    assert row["kept_plain"] is None
 
 
 # ---- processes
+
+
+def uncalibrated() -> Any:
+    raise NotCalibratedError("expected a filter, received none; run `robovae calibrate`")
+
+
+def test_arms_are_made_by_the_first_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error in the initializer of a process would break the pool and be lost."""
+    job = Job(CLEAN, CONFIG.first_seed, (), tuple(MAKERS))
+    monkeypatch.setattr(crew, "_HERE", {})
+    monkeypatch.setattr("torch.set_num_threads", lambda count: None)
+    crew._begin(Crew(uncalibrated, make_env), STEPS)
+    with pytest.raises(NotCalibratedError, match="expected a filter"):
+        crew._play_here(job)
+    made: list[int] = []
+    crew._begin(Crew(lambda: (made.append(1), make_arms())[1], make_env), STEPS)
+    assert crew._play_here(job) == crew._play_here(job)
+    assert made == [1]
+
+
+@pytest.mark.slow
+def test_an_error_in_another_process_is_the_same_line(tmp_path: Path) -> None:
+    with pytest.raises(
+        NotCalibratedError, match=r"^expected a filter, received none; run `robovae calibrate`$"
+    ):
+        judge_loop(Crew(uncalibrated, make_env), known(), FAULTS, CONFIG, Ledger(tmp_path / "x"), workers=2)
 
 
 @pytest.mark.slow

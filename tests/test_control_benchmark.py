@@ -18,6 +18,7 @@ import pytest
 import torch
 
 import robovae_envs.faults
+from robovae.belief import Perceiver
 from robovae.cli import control
 from robovae.cli.control import Control, control_run, env_maker, loop_config
 from robovae.cli.control_tables import loop_tables
@@ -27,9 +28,11 @@ from robovae.episodes import write_episode
 from robovae.errors import RobovaeError
 from robovae.filter import BeliefFilter, save_dynamics
 from robovae.judge import JudgeError
+from robovae.policy.belief_policy import BeliefPolicy
 from robovae.policy.network import Actor
 from robovae.policy.saving import fingerprints, policy_dir, save_policy
 from robovae.run.directory import RunFacts, build_model, save_model
+from robovae.uncertainty.noise import MeasurementNoise
 from robovae.vae import ModelConfig
 from tests.test_closed_loop import FAULTS, SPACE, ToyFaulty
 from tests.test_train import toy_episode
@@ -38,7 +41,7 @@ from tests.toy_beliefs import calibrate_with
 SCRIPT = Path(__file__).parents[1] / "launch" / "benchmarks" / "control.py"
 FACTS = RunFacts((16, 16, 3), 2, "Toy-v0", {"height": 16, "width": 16})
 TINY = replace(LoopConfig.tiny(), faults=("dark",), episodes=2, steps=8, shares=(0.25,))
-SIGHTED = ["nominal", "filter", "guard", "both", "oracle", "constant sigma", "augmented"]
+SIGHTED = ["nominal", "filter", "guard", "both", "oracle", "constant sigma"]
 
 
 def make_toy_env(env_id: str, spec: Any, fault: str | None, severity: int, windows: Any) -> Any:
@@ -60,7 +63,7 @@ def write_policy(run: Path, name: str, observation: str, features: str, size: in
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A calibrated run of an untrained model, with a filter and four policies."""
+    """A calibrated run of an untrained model, with a filter and three policies."""
     data, path = tmp_path_factory.mktemp("toy"), tmp_path_factory.mktemp("runs") / "toy"
     for seed in (*range(16), *range(10_000, 10_012)):
         write_episode(data, toy_episode(seed))
@@ -73,7 +76,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     memory = BeliefFilter.load(path).memory_dim
     write_policy(path, "", "belief", "filtered", latents + memory, 0)
     write_policy(path, "mu", "belief", "mu", latents, 1)
-    write_policy(path, "augmented", "belief", "mu", latents, 2)
     write_policy(path, "state", "state", "mu", 4, 3)
     return path
 
@@ -93,7 +95,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_policies_are_cast_by_what_they_see(run: Path) -> None:
     cast = Cast.find(run)
-    assert (cast.nominal, cast.filtered, cast.state, cast.augmented) == ("mu", "", "state", "augmented")
+    assert (cast.nominal, cast.filtered, cast.state) == ("mu", "", "state")
     assert cast.leading == "mu"
     assert pickle.loads(pickle.dumps(cast)) == cast
     assert [name for name in cast.facts() if name not in BLIND] == [
@@ -107,7 +109,10 @@ def test_a_preferred_policy_comes_first(run: Path, tmp_path: Path) -> None:
     write_policy(there, "a", "belief", "mu", ModelConfig.tiny().latent_dim, 9)
     assert Cast.find(there).nominal == "a"
     assert Cast.find(there, prefer=("mu",)).nominal == "mu"
-    with pytest.raises(ClosedLoopError, match="expected a policy 'b', received '', 'a', 'augmented', 'mu'"):
+    shutil.move(there / "policy-a", there / "policy-augmented")
+    assert Cast.find(there).nominal == "augmented"  # a name like any other
+    shutil.move(there / "policy-augmented", there / "policy-a")
+    with pytest.raises(ClosedLoopError, match="expected a policy 'b', received '', 'a', 'mu', 'state'"):
         Cast.find(there, prefer=("b",))
 
 
@@ -129,7 +134,7 @@ def test_a_run_without_a_policy_on_beliefs_is_refused(run: Path, tmp_path: Path)
 
 def test_one_policy_alone_leads(run: Path, tmp_path: Path) -> None:
     there = copied(run, tmp_path)
-    for name in ("policy-mu", "policy-state", "policy-augmented"):
+    for name in ("policy-mu", "policy-state"):
         (there / name / "policy.json").unlink()
     cast = Cast.find(there)
     assert cast.leading == ""
@@ -175,9 +180,28 @@ def test_arms_of_a_run_play(run: Path) -> None:
     assert played["guard"].coast == 0  # nothing to coast on: it falls back at once
     assert played["fallback"].fallback == 12
     assert played["nominal"].coast == played["filter"].fallback == 0
-    assert len({one.total for one in played.values()}) >= 8
+    assert len({one.total for one in played.values()}) >= 7
     short = replace(cast, horizon=1)()["oracle"]
     assert (play(env, short, 40_000, 12).coast, play(env, short, 40_000, 12).fallback) == (1, 3)
+
+
+def test_with_a_constant_sigma_no_frame_counts_less_than_another(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the calibrated mu a strange one would, since noise takes it to 0."""
+    latents = ModelConfig.tiny().latent_dim
+    monkeypatch.setattr(MeasurementNoise, "forward", lambda self, x: torch.full((len(x), latents), 1e6))
+    frame = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    cast, shown = replace(Cast.find(run), sigma=(0.5,) * latents), []
+    arm = cast()["constant sigma"]
+    monkeypatch.setattr(BeliefPolicy, "__call__", lambda self, seen: shown.append(seen))
+    arm.act({"image": frame}, flag=False)
+    (belief,) = shown
+    raw, calibrated = (Perceiver.load(run, calibrated=each)(frame[None]) for each in (False, True))
+    assert np.abs(calibrated.mu).max() < 1e-4 < 0.1 < np.abs(raw.mu).max()
+    np.testing.assert_array_equal(belief.mu, raw.mu)
+    np.testing.assert_array_equal(belief.sigma, np.full_like(raw.mu, 0.5))
+    assert cast.facts()["constant sigma"]["mu"] == "raw"  # no episode of the calibrated one is served
 
 
 # ---- the command
@@ -198,7 +222,7 @@ def test_the_command_judges_and_goes_on(
     folder = there / "control"
     whole = json.loads((folder / "control.json").read_text())
     lines = list(csv.DictReader((folder / "control.csv").read_text().splitlines()))
-    assert len(lines) == len(whole["episodes"]) == 2 * (11 + 7 + 5)
+    assert len(lines) == len(whole["episodes"]) == 2 * (10 + 6 + 4)
     assert (folder / "film.webp").read_bytes()[:4] == b"RIFF"
     before = (folder / "episodes.jsonl").read_bytes()
     assert Control(there).run() == 0
@@ -282,6 +306,9 @@ def test_the_benchmark_writes_what_it_prints(
     assert found["runs"][0]["env_id"] == "Toy-v0"
     assert "episodes" not in found["runs"][0]
     assert [row["arm"] for row in bench.summary(found["runs"][0])][:2] == ["nominal", "filter"]
+    row = {"pool": "TEST", "share": 0.25, "arm": "both", "kept": {"value": 1.0}}
+    for kept, told in ((None, ""), ({"value": 0.5}, "0.500")):  # never the share of its own clean score
+        assert bench.summary({"run": "", "pooled": [{**row, "kept_plain": kept}]})[0]["25%"] == told
     with pytest.raises(RobovaeError, match="expected a run and a worker at least, received 0 and 1"):
         bench.Loop(runs=())
 

@@ -182,6 +182,19 @@ def test_sequences_begin_in_the_place_of_others():
     np.testing.assert_allclose(after.mu[1:2], alone.update(first[1], action[1:2]).mu, atol=1e-5)
 
 
+def test_what_was_remembered_stays_as_it_was_handed_out():
+    belief_filter, (belief, action) = random_filter(), some(0)
+    belief_filter.update(belief)
+    belief_filter.update(belief, action)
+    held = belief_filter.memory
+    before = held.copy()
+    belief_filter.begin(Belief(belief.mu[:1], belief.sigma[:1]), [1])
+    np.testing.assert_array_equal(held, before)
+    assert (belief_filter.memory[1] != before[1]).any()
+    held[:] = 9.0
+    assert (belief_filter.memory != 9.0).all()
+
+
 def test_reset_forgets():
     belief_filter, (belief, action) = random_filter(), some(0)
     first = belief_filter.update(belief)

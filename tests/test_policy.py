@@ -247,6 +247,30 @@ def test_a_policy_of_other_weights_is_refused(run):
         assert "\n" not in str(refused.value)
 
 
+def test_a_policy_of_another_calibration_is_refused(run):
+    """Calibrating moves mu too; of "filtered" the filter tells, which is fitted to it."""
+    found = {"mu": [], "mu_sigma": [], "filtered": [], "state": []}
+    for kind, told in found.items():
+        for content in (None, b"1", b"2"):
+            (run / "uncertainty.safetensors").unlink(missing_ok=True)
+            if content is not None:
+                (run / "uncertainty.safetensors").write_bytes(content)
+            told.append(fingerprints(run, kind)["calibrated"])
+    for kind in ("mu", "mu_sigma"):
+        none, one, other = found[kind]
+        assert none is False
+        assert len(one) == len(other) == 64
+        assert one != other
+    assert found["filtered"] == [False, True, True]
+    assert found["state"] == [None, None, None]
+    (run / "uncertainty.safetensors").unlink()
+    save_random(run, "mu")
+    where = run / "policy" / "policy.json"
+    where.write_text(json.dumps({**json.loads(where.read_text()), "calibrated": "0" * 64}))
+    with pytest.raises(PolicyError, match="learnt with the calibration of this run, received one of another"):
+        BeliefPolicy.load(run)
+
+
 def test_what_is_no_policy_is_refused(run):
     with pytest.raises(PolicyError, match="expected a trained policy"):
         BeliefPolicy.load(run)

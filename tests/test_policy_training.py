@@ -1,6 +1,8 @@
 """Training policies: what is written, resumed and refused, and that it learns; on the toy, without GL."""
 
 import json
+import os
+import subprocess
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,20 +10,25 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from robovae.cli import policy as cli_policy
 from robovae.cli.parse import parse
 from robovae.config import from_mapping, to_plain
 from robovae.control.errors import ControlError
 from robovae.errors import RobovaeError
-from robovae.policy import BeliefPolicy, PolicyConfig, PolicyError, PolicyEvent, train_policy
-from robovae.policy.checkpoint import load_checkpoint
+from robovae.policy import BeliefPolicy, PolicyConfig, PolicyError, PolicyEvent, session, train_policy
+from robovae.policy.checkpoint import drop_checkpoints, load_checkpoint
 from robovae.policy.config import DEFAULTS
 from robovae.policy.saving import fingerprints
 from robovae.policy.senses import StateSense, play, state_env
-from robovae.run.directory import save_model
+from robovae.policy.training import is_taken
+from robovae.run.acting import policy_stage
+from robovae.run.directory import RunError, read_note, save_model
+from robovae.run.stages import run_stage
 from tests.test_policy import fresh_model, make_run
 from tests.toy_env import ToyEnv, make_toy
 
@@ -178,10 +185,85 @@ def test_an_interrupted_training_goes_on(run):
     assert not list(where.glob("checkpoint-*"))
 
 
+@pytest.mark.parametrize("last", ["evaluation on the way", "reported episodes"])
+def test_an_interruption_of_the_last_episodes_costs_no_training(run, monkeypatch, last):
+    if last == "evaluation on the way":
+        listener = Interrupt(60)
+    else:
+        listener = None
+        monkeypatch.setattr(session.Session, "result", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        train_policy(run, make_env, TINY, listener)
+    monkeypatch.undo()
+    assert [path.name for path in (run / "policy").glob("*checkpoint*")] == ["checkpoint-60"]
+    events: list[PolicyEvent] = []
+    done = train_policy(run, make_env, TINY, events.append)
+    assert [(event.kind, event.steps) for event in events] == [("resume", 60), ("evaluation", 60)]
+    assert done["steps"] == 60
+    assert [row["step"] for row in rows(run / "policy")] == [24, 48, 60]
+
+
+def pressed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["sb3.zip", "replay.safetensors", "best.safetensors"])
+def test_a_damaged_checkpoint_is_one_line(run, name):
+    with pytest.raises(KeyboardInterrupt):
+        train_policy(run, make_env, TINY, Interrupt(24))
+    path = run / "policy" / "checkpoint-24" / name
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(PolicyError, match=r"expected a whole checkpoint, received .*; delete it") as refused:
+        train_policy(run, make_env, TINY)
+    assert "\n" not in str(refused.value)
+    if name != "sb3.zip":
+        with pytest.raises(RunError, match="expected whole weights, received"):
+            read_note(path)
+        save_file({"0.weight": torch.zeros(1)}, path)
+        with pytest.raises(PolicyError, match=r"expected a whole checkpoint, received .*; delete it"):
+            train_policy(run, make_env, TINY)
+
+
+def test_what_killed_attempts_left_goes_with_the_next_checkpoint(run):
+    with subprocess.Popen(["true"]) as dead:
+        dead.wait()
+    left = [run / "policy" / f".checkpoint.{pid}" for pid in (dead.pid, os.getppid())]
+    for place in left:
+        place.mkdir(parents=True)
+        (place / "replay.safetensors").write_bytes(b"much")
+    with pytest.raises(KeyboardInterrupt):
+        train_policy(run, make_env, TINY, Interrupt(24))
+    assert [place.exists() for place in left] == [False, True]  # another process still writes
+    left[0].mkdir()
+    drop_checkpoints(run / "policy")
+    assert sorted(path.name for path in (run / "policy").glob("*checkpoint*")) == [left[1].name]
+
+
+def test_a_recipe_keeps_a_policy_that_it_did_not_train(run):
+    """As `robovae policy RUN` leaves it: without the record of a stage."""
+
+    def states(config: PolicyConfig) -> list[str]:
+        heard: list[str] = []
+        stage = policy_stage(run, "", config, lambda: make_env, lambda *event: None)
+        run_stage(stage, lambda event: heard.append(event.state))
+        return heard
+
+    first = train_policy(run, make_env, TINY)
+    assert not is_taken(run, replace(TINY, threads=2))
+    assert states(TINY) == ["start", "done"]  # the same: it is taken over as it is
+    assert json.loads((run / "policy" / "policy.json").read_text()) == first
+    (run / "policy" / "stage.json").unlink()
+    assert states(replace(TINY, seed=1)) == ["aside", "start", "done"]
+    assert json.loads((run / "policy.old-1" / "policy.json").read_text()) == first
+    other = replace(TINY, gamma=0.5)
+    with pytest.raises(KeyboardInterrupt):
+        train_policy(run, make_env, other, Interrupt(24), name="begun")
+    assert [is_taken(run, config, name="begun") for config in (TINY, other)] == [True, False]
+    assert not is_taken(run, TINY, name="nowhere")
+
+
 @pytest.mark.parametrize("algo", ["sac", "tqc", "ppo"])
 def test_a_checkpoint_brings_everything_back(run, algo, monkeypatch):
-    from robovae.policy import session, training
-
     config = replace(TINY, algo=algo, train_freq=12 if algo == "ppo" else 1)
     with pytest.raises(KeyboardInterrupt):
         train_policy(run, make_env, config, Interrupt(24))
@@ -207,7 +289,6 @@ def test_a_checkpoint_brings_everything_back(run, algo, monkeypatch):
         assert np.abs(learner.replay_buffer.rewards[:12]).min() > 0
         assert float(learner.log_ent_coef.detach()) != 0.0
     kept(run / "again", "key", progress, learner, saved[0].best)
-    assert training.Session is session.Session
     from stable_baselines3.common.save_util import load_from_zip_file
 
     weights = [
@@ -309,8 +390,6 @@ def test_a_missing_library_is_named(run, monkeypatch):
 
 
 def test_torch_is_left_as_it_was(run):
-    import torch
-
     before = torch.get_num_threads()
     train_policy(run, make_env, replace(TINY, threads=before + 1))
     assert torch.get_num_threads() == before

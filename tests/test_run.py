@@ -20,7 +20,7 @@ from robovae.collect import CollectConfig, collect
 from robovae.config import ConfigError
 from robovae.episodes import EpisodeStore
 from robovae.policy import PolicyConfig, PolicyError, PolicyEvent
-from robovae.records import digest, read_json, write_json
+from robovae.records import digest, read_json, write_json, write_text
 from robovae.run import Listeners, Stage, collect_stage, load_recipe, parse_size, run_recipe, run_stage
 from robovae.run.acting import policy_configs
 from robovae.run.files import CALIBRATION
@@ -130,7 +130,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     for name, module in (("train", train), ("report", report), ("uncertainty", uncertainty)):
         monkeypatch.setitem(sys.modules, f"robovae.{name}", module)
         monkeypatch.setattr(robovae, name, module, raising=False)
-    learning = types.SimpleNamespace(train_policy=calls.learn, HOW_NOT_WHAT=("threads",))
+    learning = types.SimpleNamespace(
+        train_policy=calls.learn, HOW_NOT_WHAT=("threads",), is_taken=lambda *place, name: False
+    )
     monkeypatch.setitem(sys.modules, "robovae.policy.training", learning)
     return calls
 
@@ -313,12 +315,12 @@ def test_another_policy_config_trains_that_policy_anew_and_judges_again(acting_f
     assert {state for _, state in calls.stages} == {"skip"}
 
 
-def test_a_new_filter_trains_those_anew_that_look_through_it(acting_file, calls):
+def test_a_new_calibration_trains_those_anew_that_see_through_it(acting_file, calls):
     do(acting_file, calls)
     acting_file.write_text(acting_file.read_text().replace("calibrate: {}", "calibrate: {steps: 7}"))
     do(acting_file, calls)
     begun = [stage for stage, state in calls.stages if state == "start"]
-    assert begun == ["calibrate", "policy", "control", "report"]
+    assert begun == ["calibrate", "policy", "policy-mu", "control", "report"]
 
 
 def test_a_round_is_more_train_episodes_and_the_recipe_again(acting_file, calls):
@@ -546,6 +548,11 @@ def test_a_stage_runs_again_for_another_config_another_input_or_a_lost_artefact(
     assert states(stage(folder, config={"a": 2}, inputs={"x": "2"})) == ["aside", "start", "done"]
     assert states(stage(folder, sets_aside=False)) == ["start", "done"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a.old-1", "a.old-2"]
+    (folder / "toy.json").unlink()  # made by another command
+    assert states(stage(folder)) == ["start", "done"]
+    (folder / "toy.json").unlink()
+    assert states(stage(folder, is_other=lambda: True)) == ["aside", "start", "done"]
+    assert states(stage(folder, is_other=lambda: True)) == ["skip"]
 
 
 def test_a_stage_that_counts_its_own_seconds_is_believed(tmp_path):
@@ -564,6 +571,20 @@ def test_json_is_whole_or_absent(tmp_path, monkeypatch):
         write_json(path, {"a": 2})
     assert read_json(path) == {"a": 1}
     assert [entry.name for entry in path.parent.iterdir()] == ["a.json"]
+
+
+def test_text_is_written_as_it_is_or_not_at_all(tmp_path, monkeypatch):
+    path = write_text(tmp_path / "deep" / "a.csv", "å\r\n")
+    assert path.read_bytes() == "å\r\n".encode()
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(path, "b")
+    assert path.read_bytes() == "å\r\n".encode()
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.csv"]
 
 
 def test_json_refuses_nan_and_reading_refuses_nothing(tmp_path):

@@ -17,6 +17,7 @@ import pytest
 import torch
 from rich.console import Console
 
+import robovae_envs.camera
 import robovae_envs.faults
 from robovae.belief import Belief, Perceiver
 from robovae.cli import main, trial
@@ -40,6 +41,7 @@ from robovae.judge.targets import BRIEFLY, Target, least_covered, targets
 from robovae.judge.tasks import by_task
 from robovae.judge.traces import Trace, watch
 from robovae.monitor import Calibration, Monitor, MonitorConfig, calibrate
+from robovae.report.uncertainty import condense
 from robovae.run.directory import RunFacts, build_model, save_model
 from robovae.uncertainty import CalibrateConfig, FrameMonitor, calibrate_run
 from robovae.vae import ModelConfig
@@ -486,6 +488,7 @@ def write_model(run: Path, facts: RunFacts, frames: np.ndarray, seed: int = 0) -
 def toy_envs(monkeypatch: pytest.MonkeyPatch) -> None:
     faults = {name: FAULTS[name] for name in ("dim", "salt", "late")}
     monkeypatch.setattr(robovae_envs.faults, "FAULTS", faults)
+    monkeypatch.setattr(robovae_envs.camera, "is_mujoco", lambda env: True)
     monkeypatch.setattr(Trial, "make_env", lambda self, *how: ToyLate(*(how or (None, 0, 0))))
     monkeypatch.setattr(Trial, "make_cell", lambda self, fault, severity: ToyLate(fault, severity, 0))
     monkeypatch.setattr(Trial, "step_seconds", 0.02)
@@ -526,6 +529,26 @@ def test_evaluate_judges_and_goes_on(
     assert "timing faults" not in shown
     assert "needs further runs of the same task: --ensemble RUN" in shown
     assert cells == {path: path.stat().st_mtime_ns for path in (calibrated / "judge" / "cells").iterdir()}
+
+
+@pytest.mark.usefixtures("toy_envs")
+def test_evaluate_watches_the_monitor_too_and_leaves_out_what_the_environment_cannot_show(
+    calibrated: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(robovae_envs.camera, "is_mujoco", lambda env: False)
+    assert main(["evaluate", str(calibrated), "--data", str(data), "--out", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["fault"] for row in found["headline"]] == ["salt"]
+    whole = json.loads((tmp_path / "judge.json").read_text())
+    assert set(whole["battery"]["nominal"]) == {"random", "zero", "bang"}
+    assert {row["fault"] for row in whole["battery"]["cells"]} <= {"salt", "late"}
+    shown = condense(whole)
+    assert [row["policy"] for row in shown["false_alarms"]] == ["random", "zero", "bang"]
+    assert shown["sanity"][0]["picture"] == "nominal frames"
 
 
 def test_what_can_be_mended_is_one_line(

@@ -4,7 +4,7 @@
     python launch/benchmarks/control.py --runs runs/reacher --full --workers 2   # hours
 
 A run needs a calibration, a filter, and policies, which are told apart by what they see: filtered beliefs,
-beliefs as they come (mu, mu_sigma), and the true state. RUN/policy-augmented is judged where it is there.
+beliefs as they come (mu, mu_sigma), and the true state.
 Every episode is written down in RUN/control as soon as it was played, by the content of all that
 it follows from, so that the same command goes on after an interruption. Negative controls are part of it:
 severity 0 of every fault must give the returns of clean episodes, to the bit.
@@ -94,7 +94,7 @@ def summary(one: Mapping[str, Any]) -> list[Record]:
     rows: dict[str, Record] = {}
     for row in one["pooled"]:
         if row["pool"] == ALL:
-            kept = row["kept_nominal"] or row["kept"]
+            kept = row["kept_plain"]
             place = rows.setdefault(row["arm"], {"run": one["run"], "arm": row["arm"]})
             place[f"{row['share']:.0%}"] = "" if kept is None else f"{kept['value']:.3f}"
     return list(rows.values())

@@ -19,13 +19,13 @@ import tyro
 
 import robovae
 from robovae import provenance
-from robovae.cli.console import log, progress, show
+from robovae.cli.console import log, show
 from robovae.cli.evaluate import judged
 from robovae.cli.events import log_stage
 from robovae.cli.task_tables import task_tables
-from robovae.cli.trial import WEIGHTS, Scale, Trial, photograph_crops
+from robovae.cli.trial import WEIGHTS, Scale, Trial
 from robovae.cli.verdicts import (
-    NOMINAL,
+    SILENCE,
     battery_tables,
     brief,
     cost_rows,
@@ -34,14 +34,14 @@ from robovae.cli.verdicts import (
     silence_rows,
     titled,
 )
+from robovae.cli.watching import pictures, usual, watched
 from robovae.config import to_plain
 from robovae.errors import RobovaeError
-from robovae.judge import Footage, JudgeConfig, Panel, Subject, judge
-from robovae.judge.battery import BatteryConfig, battery
+from robovae.judge import JudgeConfig, Panel, Subject, judge
+from robovae.judge.battery import BatteryConfig
 from robovae.judge.bound_detectors import LikelihoodRegret
 from robovae.judge.cells import SAME_PHYSICS
 from robovae.judge.outside import version
-from robovae.judge.sanity import SILENT, made_up_pictures, sanity
 from robovae.judge.speed import watching_cost
 from robovae.judge.summary import SEVERE
 from robovae.judge.targets import BRIEFLY
@@ -56,10 +56,6 @@ FORMAT = 4
 """Of a run's records; raise it when a figure changes its meaning."""
 ENSEMBLE = 3
 """Runs of one task that are an ensemble."""
-NOMINAL_EPISODES = 20
-"""Whose frames are timed, and stand beside the pictures."""
-PICTURES = 200
-"""Of white noise and of photographs."""
 CALIBRATED = (WEIGHTS, "uncertainty.safetensors", "monitor.json")
 """What a run's figures follow from."""
 Record = dict[str, Any]
@@ -152,7 +148,7 @@ def measured(trial: Trial, effort: Effort, full: bool, others: Sequence[Trial]) 
         "ensemble": [one.run.name for one in others],
         "judge": part("scores", lambda: scores(trial, effort, others), {**plain["scale"], **known}, members),
         "regret": part("regret", lambda: {"rows": regret(trial, effort)}, plain)["rows"],
-        "battery": part("battery", lambda: watched(trial, effort), plain["battery"]),
+        "battery": part("battery", lambda: watched(trial, tested(), effort.battery), plain["battery"]),
         **part("pictures and cost", lambda: pictures_and_cost(trial), {}),
     }
 
@@ -188,9 +184,9 @@ def scores(trial: Trial, effort: Effort, others: Sequence[Trial]) -> Record:
 
 def pictures_and_cost(trial: Trial) -> Record:
     """Sanity rows, and what watching adds to encoding."""
-    test = trial.footage("test", NOMINAL_EPISODES, trial.steps)
+    test = usual(trial)
     return {
-        "sanity": pictures(trial, test),
+        "sanity": pictures(trial),
         "cost": {
             "encoder": watching_cost(trial.raw, trial.monitor, test),
             "calibrated belief": watching_cost(trial.total, trial.monitor, test),
@@ -211,34 +207,9 @@ def regret(trial: Trial, effort: Effort) -> list[Record]:
     return [{"score": name, **means[name], "ms": ms[name]} for name in ("monitor", "likelihood_regret")]
 
 
-def watched(trial: Trial, effort: Effort) -> Record:
-    """The battery, over the faults of TEST."""
-    config = replace(effort.battery, steps=min(effort.battery.steps, trial.steps))
-    with progress("watching") as update:
-        return battery(
-            trial.monitor,
-            trial.make_env,
-            tested(),
-            trial.step_seconds,
-            config,
-            update,
-            trial.run / "judge" / "traces",
-        )
-
-
 def tested() -> dict[str, Fault]:
     """The faults of TEST."""
     return {name: fault for name, fault in FAULTS.items() if fault.split == "TEST"}
-
-
-def pictures(trial: Trial, test: Footage) -> list[Record]:
-    """Sanity rows, and nominal frames beside them."""
-    rng, shape = np.random.default_rng(0), trial.total.frame_shape
-    shown = {NOMINAL: test.frames[:PICTURES], **made_up_pictures(shape, PICTURES, rng)}
-    photographs = photograph_crops(shape, PICTURES, rng)
-    if photographs is not None:
-        shown["photographs"] = photographs
-    return sanity(trial.monitor, trial.total, shown)
 
 
 def tables_of(one: Mapping[str, Any]) -> list[Any]:
@@ -247,10 +218,7 @@ def tables_of(one: Mapping[str, Any]) -> list[Any]:
         *judge_tables(one["judge"]),
         *titled(one["regret"], "mean AUROC of likelihood regret and of our score, on few frames"),
         *battery_tables(one["battery"]),
-        *titled(
-            silence_rows(one["sanity"]),
-            f"no robot frames: the prior's sigma is 1; information below {SILENT:g} nats wanted",
-        ),
+        *titled(silence_rows(one["sanity"]), SILENCE),
         *titled(
             cost_rows(one["cost"]),
             "the monitor's update of one frame on one thread, ms, beside encoding alone",

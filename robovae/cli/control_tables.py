@@ -27,7 +27,7 @@ def loop_tables(found: Found) -> list[RenderableType]:
         *titled([_clean(row) for row in found["clean"]], f"clean episodes; score: IQM, {scale}"),
         *titled(
             pooled(found["pooled"]),
-            "bursts, TEST faults from severity 3 on; kept: of the arm's own clean score, and of nominal's",
+            "bursts, TEST faults from severity 3 on; kept: of its own clean score, and of the unguarded's",
         ),
         *titled(by_fault(found["bursts"]), "score (IQM) by fault, severity and share of steps in bursts"),
         *titled(
@@ -56,7 +56,7 @@ def _clean(row: Found) -> Record:
         "score": _interval(row["score"]),
         "mean": round(row["mean"], 3),
         "worst 10%": round(row["worst"], 3),
-        "of nominal": _interval(row["kept_nominal"]),
+        "of unguarded": _interval(row["kept_plain"]),
         "interventions": f"{row['interventions']:.1%}",
     }
 
@@ -77,7 +77,7 @@ def pooled(rows: Sequence[Found]) -> list[Record]:
                 "worst 10%": round(row["worst"], 3),
                 **{kind: round(score, 3) for kind, score in own.items() if score is not None},
                 "kept": _interval(row["kept"]),
-                "of nominal": _interval(row["kept_nominal"]),
+                "of unguarded": _interval(row["kept_plain"]),
                 "coast": f"{row['coast']:.1%}",
                 "fallback": f"{row['fallback']:.1%}",
             }

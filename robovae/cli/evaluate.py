@@ -9,22 +9,27 @@ import tyro
 
 from robovae.cli.console import facts, number, progress, show
 from robovae.cli.trial import Scale, Trial
-from robovae.cli.verdicts import brief, judge_tables
+from robovae.cli.verdicts import SILENCE, battery_tables, brief, judge_tables, silence_rows, titled
+from robovae.cli.watching import pictures, watched
 from robovae.judge import Cell, JudgeConfig, Subject, judge, to_csv
+from robovae.judge.battery import BatteryConfig
 from robovae.records import write_json
 from robovae.report.films import save_films
 
 FILMS = (("occluder", 4), ("jpeg", 5), ("freeze", 5))
 """A rendered, a sensor and a timing fault, each at a severity, that the report shows as films."""
+FEW_EPISODES = BatteryConfig(nominal=100, faulted=4, severities=(1, 3, 5))
+"""That the monitor watches in a quick judgement; launch/benchmarks/uncertainty.py watches 500."""
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Judge a calibrated run over the fault suite: is the score higher on strange frames, is sigma true?
+    """Judge a calibrated run over the fault suite: is sigma true, what are scores and alarms worth?
 
     Nominal frames are the test and the rare split of the dataset; the figure of a cell is the lower of both.
-    Interrupted, the same command goes on. Writes judge.json, judge.csv
-    (a line an episode and score), and films of three faults for the report.
+    The monitor is also watched on fresh episodes, with and without faults, and on pictures that are no robot.
+    Interrupted, the same command goes on. Writes judge.json, judge.csv (a line an episode and score), and
+    films of three faults for the report.
 
     Examples:
       robovae evaluate runs/reacher --data data/reacher
@@ -62,7 +67,12 @@ class Evaluate:
                 "written": " ".join(map(str, written)),
             }
         )
-        show({"run": str(self.run_dir), "full": self.full, **found}, self.json, how, *judge_tables(found))
+        tables = [
+            *judge_tables(found),
+            *battery_tables(found["battery"]),
+            *titled(silence_rows(found["sanity"]), SILENCE),
+        ]
+        show({"run": str(self.run_dir), "full": self.full, **found}, self.json, how, *tables)
         return 0
 
 
@@ -86,16 +96,22 @@ def evaluated(
         ensemble: other runs of the same task.
 
     Returns:
-        The small figures, see `brief`, and the files.
+        The small figures, see `brief`, with "battery" and "sanity", and the files.
     """
+    from robovae_envs.faults import FAULTS
+
     trial, scale = Trial(run, data), Scale() if full else Scale.quick()
-    config, members = trial.config(scale, faults), trial.members(ensemble)
-    result = judged(trial, trial.subject(scale, members), scale, config)
+    members, names = trial.members(ensemble), tuple(faults) or trial.faults()
+    config = trial.config(scale, names)
+    tested = {name: FAULTS[name] for name in names if FAULTS[name].split == "TEST"}
+    at_work = {
+        "battery": watched(trial, tested, BatteryConfig() if full else FEW_EPISODES),
+        "sanity": pictures(trial),
+    }
+    result = judged(trial, trial.subject(scale, members), scale, config) | at_work
     written = [write_json(folder / "judge.json", result), to_csv(result, folder / "judge.csv")]
-    return brief(result), [
-        *written,
-        save_films(folder / "films.safetensors", [trial.film(*one) for one in FILMS]),
-    ]
+    films = [trial.film(*one) for one in FILMS if one[0] in names]
+    return brief(result) | at_work, [*written, save_films(folder / "films.safetensors", films)]
 
 
 def judge_run(run: Path, data: Path, scale: str) -> dict[str, Any]:

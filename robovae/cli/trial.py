@@ -148,6 +148,18 @@ class Trial:
             env.close()
         return Film(fault, severity, footage.frames, footage.action, min(onset, len(footage) - 1))
 
+    def faults(self) -> tuple[str, ...]:
+        """Names of those that the environment can show: only MuJoCo's scenes can be drawn otherwise."""
+        from robovae_envs.camera import is_mujoco
+        from robovae_envs.faults import FAULTS
+
+        env = self.make_env()
+        try:
+            redrawn = is_mujoco(env)
+        finally:
+            env.close()
+        return tuple(name for name, fault in FAULTS.items() if redrawn or fault.kind != "rendered")
+
     def config(self, scale: Scale, faults: Sequence[str] | None = None) -> JudgeConfig:
         """The judge's, on episodes no longer than those of the calibration.
 
@@ -200,8 +212,14 @@ class Trial:
         return Ground(
             self.footage("test", scale.episodes, steps),
             self.footage("rare", scale.episodes, steps) if rare else None,
-            self.footage("calibrate", scale.calibration, steps),
+            Footage.of(self._limiting(scale.calibration), steps=steps),
         )
+
+    def _limiting(self, episodes: int) -> EpisodeStore:
+        """The last calibration episodes; the first ones set the scales of the monitor's scores."""
+        store = self.store.split("calibrate")
+        count = min(episodes, len(self.monitor.calibration.maxima))
+        return store.select(range(len(store) - count, len(store)))
 
     def footage(self, split: str, episodes: int, steps: int) -> Footage:
         """The first episodes of a split, at most so many."""

@@ -13,6 +13,7 @@ from robovae.judge.targets import COMBINED, TEMPORAL, by_fault, targets
 
 Record = dict[str, Any]
 NOMINAL = "nominal frames"
+SILENCE = f"no robot frames: the prior's sigma is 1; information below {SILENT:g} nats wanted"
 """The sanity row that shows what is usual."""
 
 

@@ -145,7 +145,12 @@ class Random(Arm):
 
 
 def constant_sigma(perceive: Callable[[Frames], Belief], sigma: Floats) -> Callable[[Observation], Belief]:
-    """Beliefs of frames with the same sigma (D,) always, so that all frames count alike."""
+    """Beliefs of frames with the same sigma (D,) always, so that all frames count alike.
+
+    Args:
+        perceive: frames to beliefs that no calibration has moved.
+        sigma: (D,).
+    """
 
     def look(observation: Observation) -> Belief:
         mu = perceive(observation["image"][None]).mu

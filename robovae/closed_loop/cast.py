@@ -22,8 +22,6 @@ from robovae.run.files import policy_places
 from robovae.uncertainty.frame_monitor import FILE as MONITOR
 from robovae.uncertainty.model import FILE as UNCERTAINTY
 
-AUGMENTED = "augmented"
-"""Name of the policy that was trained with augmented images, where a run has one."""
 MODEL = ("config.json", "model.safetensors", UNCERTAINTY)
 USUAL_SEEDS = range(10_000, 10_004)
 """Clean episodes in which sigma is usual; they are of the calibrate split, and never scored."""
@@ -43,8 +41,6 @@ class Cast:
     """Name of a policy on filtered beliefs."""
     state: str | None
     """Name of a policy on the true state."""
-    augmented: str | None
-    """Name of a policy that was trained with augmented images."""
     fallback: str = "hold"
     """Of the guard."""
     horizon: int = HORIZON
@@ -75,14 +71,14 @@ class Cast:
             there = ", ".join(map(repr, sorted(names))) or "none"
             raise ClosedLoopError(f"{run}: expected a policy {missing[0]!r}, received {there}")
         for name in sorted(names, key=lambda name: (name not in prefer, name)):
-            found.setdefault(_part(name, read_record(policy_dir(run, name)) or {}), name)
+            found.setdefault(_part(read_record(policy_dir(run, name)) or {}), name)
         if not {"nominal", "filtered"} & set(found):
             raise ClosedLoopError(
                 f"{run}: expected a policy on beliefs, received {', '.join(found) or 'none'}; run "
                 f"`robovae policy {run}`"
             )
-        nominal, filtered, state, augmented = map(found.get, ("nominal", "filtered", "state", "augmented"))
-        return cls(run, nominal, filtered, state, augmented, fallback)
+        nominal, filtered, state = map(found.get, ("nominal", "filtered", "state"))
+        return cls(run, nominal, filtered, state, fallback)
 
     @property
     def leading(self) -> str:
@@ -118,8 +114,7 @@ class Cast:
             ("guard", self.nominal, guard),
             ("both", self.filtered, coasts),
             ("oracle", self.filtered, {**coasts, "oracle": True}),
-            ("constant sigma", self.filtered, {**filter_, "sigma": self.sigma}),
-            ("augmented", self.augmented, {}),
+            ("constant sigma", self.filtered, {**filter_, "sigma": self.sigma, "mu": "raw"}),
         ):
             if name is not None and (arm != "constant sigma" or self.sigma is not None):
                 found[arm] = {**task, **eyes, **self._policy(name), **more}
@@ -135,7 +130,6 @@ class Cast:
             "both": lambda: Guarded(self._guard(self.filtered, self.horizon)),
             "oracle": lambda: Guarded(self._guard(self.filtered, self.horizon), oracle=True),
             "constant sigma": self._constant,
-            "augmented": lambda: Reflex(self._load(self.augmented)),
             "state": lambda: Reflex(self._load(self.state), itemgetter("state")),
             "zero": lambda: Still(space),
             "random": lambda: Random(space),
@@ -150,8 +144,9 @@ class Cast:
         return Guard.load(self.run, name=name or "", fallback=self.fallback, horizon=horizon)
 
     def _constant(self) -> Arm:
-        sigma = np.array(self.sigma, np.float32)
-        return Reflex(self._load(self.filtered), constant_sigma(Perceiver.load(self.run), sigma))
+        # Noise takes the calibrated mu to 0, which would tell frames apart once more.
+        raw, sigma = Perceiver.load(self.run, calibrated=False), np.array(self.sigma, np.float32)
+        return Reflex(self._load(self.filtered), constant_sigma(raw, sigma))
 
     def _policy(self, name: str) -> dict[str, str]:
         where = policy_dir(self.run, name)
@@ -162,10 +157,8 @@ class Cast:
         return {"policy": file_digest(where / WEIGHTS), "policy settings": digest(how)}
 
 
-def _part(name: str, record: Mapping[str, Any]) -> str:
+def _part(record: Mapping[str, Any]) -> str:
     """The part that a policy plays."""
-    if name == AUGMENTED:
-        return "augmented"
     if record.get("observation") == "state":
         return "state"
     return "filtered" if record.get("features") == "filtered" else "nominal"

@@ -91,8 +91,11 @@ _HERE: dict[str, Any] = {}
 
 def _begin(crew: Crew, steps: int) -> None:
     torch.set_num_threads(1)
-    _HERE.update(make_env=crew.make_env, arms=crew.make_arms(), steps=steps)
+    _HERE.update(crew=crew, steps=steps)
 
 
 def _play_here(job: Job) -> dict[str, dict[str, Any]]:
-    return _play(_HERE["make_env"], _HERE["arms"], job, _HERE["steps"])
+    crew = _HERE["crew"]
+    if "arms" not in _HERE:  # not in _begin: what an initializer raises breaks the pool and is lost
+        _HERE["arms"] = crew.make_arms()
+    return _play(crew.make_env, _HERE["arms"], job, _HERE["steps"])

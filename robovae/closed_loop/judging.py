@@ -3,6 +3,7 @@
 import csv
 import time
 from collections.abc import Callable, Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from robovae.closed_loop.summary import (
 from robovae.closed_loop.targets import targets
 from robovae.config import to_plain
 from robovae.judge.cells import FaultFacts
+from robovae.records import write_text
 
 OnPart = Callable[[int, int, str], None]
 """Told of episodes done, episodes in all, and the condition."""
@@ -95,12 +97,11 @@ def to_csv(result: Mapping[str, Any], path: Path) -> Path:
     Returns:
         `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        out = csv.DictWriter(file, list(result["episodes"][0]))
-        out.writeheader()
-        out.writerows(result["episodes"])
-    return path
+    text = StringIO(newline="")
+    out = csv.DictWriter(text, list(result["episodes"][0]))
+    out.writeheader()
+    out.writerows(result["episodes"])
+    return write_text(path, text.getvalue())
 
 
 def _play(crew: Crew, book: Book, wanted: list[Condition], workers: int, on_part: OnPart | None) -> None:

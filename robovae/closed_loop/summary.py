@@ -26,12 +26,12 @@ def figures(book: Book, yardstick: Yardstick, arm: str, conditions: Sequence[Con
     """What an arm is worth in some conditions together.
 
     Returns:
-        "score" (IQM) and "kept", its share of the arm's own clean score, and "kept_nominal", of the nominal
+        "score" (IQM) and "kept", its share of the arm's own clean score, and "kept_plain", of the unguarded
         policy's, each {"value", "low", "high"}, the last two None where there is no such score; "mean";
         "worst", mean of the lowest tenth; "interventions", "coast" and "fallback", shares of the steps.
     """
     returns, clean = book.returns(arm, conditions), book.returns(arm, [CLEAN])
-    nominal = book.returns("nominal", [CLEAN]) if "nominal" in book.arms else None
+    plain = book.returns(plain_arm(book), [CLEAN]) if plain_arm(book) in book.arms else None
     score = yardstick.score(returns)
     played = [row for one in conditions for row in book.rows(arm, one)]
     steps = sum(row["steps"] for row in played)
@@ -42,7 +42,7 @@ def figures(book: Book, yardstick: Yardstick, arm: str, conditions: Sequence[Con
         "mean": yardstick.score(returns, mean).value,
         "worst": yardstick.score(returns, worst).value,
         "kept": _facts(yardstick.kept(returns, clean)),
-        "kept_nominal": None if nominal is None else _facts(yardstick.kept(returns, nominal)),
+        "kept_plain": None if plain is None else _facts(yardstick.kept(returns, plain)),
         "interventions": coast + fallback,
         "coast": coast,
         "fallback": fallback,

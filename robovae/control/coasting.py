@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from robovae.belief import Belief
 from robovae.control.features import BeliefFeatures
-from robovae.filter import BeliefFilter
+from robovae.filter.belief_filter import BeliefFilter, silent
 
 Floats = NDArray[np.float32]
 
@@ -35,8 +35,7 @@ class Carrier:
         self._filtered = features.features == "filtered"
         self._beside = None if self._filtered else deepcopy(belief_filter)
         self._horizon = horizon if self._filtered or self._beside is not None else 0
-        shape = (1, features.latent_dim)
-        self._silence = Belief(np.zeros(shape, np.float32), np.ones(shape, np.float32))
+        self._silence = silent(1, features.latent_dim)
         self.reset()
 
     @property

@@ -98,10 +98,10 @@ class Guard:
         depth: int = own_or(policy, "stack", int, stack, 1)
         seen = BeliefFeatures(run.vae.config.latent_dim, kind, depth, belief_filter)
         self.actions = Actions(space_of(policy, action_space))
-        check_filter(belief_filter, seen)
         check_actions(self.actions, run, belief_filter)
-        check_policy(policy, "policy", seen, self.actions)
-        check_policy(fallback, "fallback", seen, self.actions)
+        check_filter(belief_filter, monitor)
+        check_policy(policy, "policy", seen, self.actions, run)
+        check_policy(fallback, "fallback", seen, self.actions, run)
         self._policy = actor_of(policy)
         self._fallback = fallback_of(fallback, self.actions)
         self._shares = shares_beliefs(perceiver, monitor)
@@ -212,7 +212,9 @@ class Guard:
         """Whether a frame that the gate mistrusts counts all the same, for what its sigma says."""
         if not self.steps:
             return self._carrier.can_coast
-        return not self.monitor.is_still and float(belief.sigma.mean()) < self._heed
+        # Past the horizon the filter has nothing to weigh it against: only a trusted frame begins anew.
+        can_weigh = not (self._carrier.is_stale or self.monitor.is_still)
+        return can_weigh and float(belief.sigma.mean()) < self._heed
 
     def _follow(self, belief: Belief, believed: bool) -> Floats:
         """Features for the policy, and who acts on them."""

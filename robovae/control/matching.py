@@ -5,6 +5,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+from torch import nn
 
 from robovae.belief import Belief, Perceiver
 from robovae.control.errors import ControlError
@@ -12,7 +13,7 @@ from robovae.control.fallbacks import Actions
 from robovae.control.features import BeliefFeatures
 from robovae.filter import BeliefFilter
 from robovae.gaussian import Gaussian
-from robovae.run.directory import RunModel, model_tensors
+from robovae.run.directory import RunModel
 from robovae.uncertainty import FrameMonitor
 
 _CLOSE = 1e-4
@@ -72,12 +73,18 @@ def check_actions(actions: Actions, run: RunModel, belief_filter: BeliefFilter |
             )
 
 
-def check_policy(policy: Any, name: str, features: BeliefFeatures, actions: Actions) -> None:
-    """Refuse a policy or fallback that says it wants other features or gives other actions.
+def check_policy(policy: Any, name: str, features: BeliefFeatures, actions: Actions, run: RunModel) -> None:
+    """Refuse a policy or fallback that wants other features, gives other actions, or learnt on another run.
 
     Raises:
-        ControlError: it does.
+        ControlError: it says that it does.
     """
+    looked = said_by(policy, "perceiver", Perceiver)
+    if looked is not None and not same_weights(looked.model.vae, run.vae):
+        raise ControlError(
+            f"{name}: expected one that learnt on the monitor's run, received one of other weights; "
+            "load both from one run"
+        )
     kind, stack = said_by(policy, "features", str), said_by(policy, "stack", int)
     if kind not in (None, features.features) or stack not in (None, features.stack):
         raise ControlError(
@@ -101,16 +108,24 @@ def check_policy(policy: Any, name: str, features: BeliefFeatures, actions: Acti
         )
 
 
-def check_filter(belief_filter: BeliefFilter | None, features: BeliefFeatures) -> None:
+def check_filter(belief_filter: BeliefFilter | None, monitor: FrameMonitor) -> None:
     """Refuse the filter of another run.
 
     Raises:
-        ControlError: it filters another number of latents.
+        ControlError: it filters another number of latents, or has other weights.
     """
-    if belief_filter is not None and belief_filter.latent_dim != features.latent_dim:
+    if belief_filter is None:
+        return
+    latents = monitor.scorer.model.vae.config.latent_dim
+    if belief_filter.latent_dim != latents:
         raise ControlError(
-            f"belief_filter: expected {features.latent_dim} latents, received {belief_filter.latent_dim}; "
+            f"belief_filter: expected {latents} latents, received {belief_filter.latent_dim}; "
             "load the perceiver and the filter from one run"
+        )
+    if not same_weights(belief_filter.dynamics, monitor.scorer.dynamics):
+        raise ControlError(
+            "belief_filter: expected that of the monitor's run, received one of other weights; "
+            "load both from one run"
         )
 
 
@@ -126,9 +141,7 @@ def shares_beliefs(perceiver: Any, monitor: FrameMonitor) -> bool:
     """
     if not isinstance(perceiver, Perceiver):
         return False
-    one, other = model_tensors(perceiver.model), model_tensors(monitor.scorer.model)
-    same = one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-    if not same:
+    if not same_weights(perceiver.model.vae, monitor.scorer.model.vae):
         raise ControlError(
             f"monitor: expected one of the weights of {perceiver!r}, received one of others "
             f"({monitor!r}); load both from one run"
@@ -138,6 +151,12 @@ def shares_beliefs(perceiver: Any, monitor: FrameMonitor) -> bool:
     frame = np.full((1, *perceiver.frame_shape), 127, np.uint8)
     own, seen = perceiver(frame), belief_of(monitor.scorer.insight(frame).total)
     return np.allclose(own.mu, seen.mu, atol=_CLOSE) and np.allclose(own.sigma, seen.sigma, atol=_CLOSE)
+
+
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two networks are the same to the bit."""
+    own, given = one.state_dict(), other.state_dict()
+    return own.keys() == given.keys() and all(torch.equal(own[name], given[name]) for name in own)
 
 
 def belief_of(total: Gaussian) -> Belief:

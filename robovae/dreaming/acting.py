@@ -31,8 +31,14 @@ Policy = ActsOnFeatures | Callable[[Floats], ArrayLike] | NDArray[Any]
 class Actor(Protocol):
     """Follows beliefs, and acts on the last one."""
 
-    def follow(self, belief: Belief, memory: Floats) -> None:
-        """Take in the next belief, (1, D), and what the dynamics remember with it, (1, M)."""
+    def follow(self, belief: Belief, memory: Floats, frame: Belief | None = None) -> None:
+        """Take in the next belief, (1, D), and what the dynamics remember with it, (1, M).
+
+        Args:
+            belief: filtered, or dreamt.
+            memory: of the dynamics.
+            frame: what the frame says on its own, where there is one.
+        """
 
     def act(self) -> Floats:
         """The action (A,) at the last belief."""
@@ -44,7 +50,7 @@ class Replay:
     def __init__(self, actions: Floats) -> None:
         self._rows = iter(actions)
 
-    def follow(self, belief: Belief, memory: Floats) -> None:
+    def follow(self, belief: Belief, memory: Floats, frame: Belief | None = None) -> None:
         """Nothing to see."""
 
     def act(self) -> Floats:
@@ -69,15 +75,17 @@ class Responder:
         self._seen: BeliefFeatures | None = None
         self._shown = np.zeros(0, np.float32)
 
-    def follow(self, belief: Belief, memory: Floats) -> None:
-        """See the belief; "filtered" needs no filter here, since what is followed has been filtered."""
+    def follow(self, belief: Belief, memory: Floats, frame: Belief | None = None) -> None:
+        """See what a loop would show: "filtered" the belief, which is filtered, others the frame's own."""
         if self._features == "filtered":
             self._shown = np.concatenate([belief.mu, memory], axis=1)[0]
-        elif self._seen is None:
-            self._seen = BeliefFeatures(belief.mu.shape[1], self._features, self._stack)
-            self._shown = self._seen.begin(belief)[0]
+            return
+        lone = belief if frame is None else frame
+        if self._seen is None:
+            self._seen = BeliefFeatures(lone.mu.shape[1], self._features, self._stack)
+            self._shown = self._seen.begin(lone)[0]
         else:
-            self._shown = self._seen.update(belief)[0]
+            self._shown = self._seen.update(lone)[0]
 
     def act(self) -> Floats:
         """Ask.

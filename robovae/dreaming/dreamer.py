@@ -78,10 +78,10 @@ class Dreamer:
         beliefs, taken = self._beginning(start, action_dim)
         followed = BeliefFilter(self.dynamics)
         last = followed.update(beliefs[0])
-        acting.follow(last, followed.memory)
+        acting.follow(last, followed.memory, beliefs[0])
         for step, action in enumerate(taken, 1):
             last = followed.update(beliefs[step], action[None])
-            acting.follow(last, followed.memory)
+            acting.follow(last, followed.memory, beliefs[step])
         return Imagined(start=beliefs[-1], **self._onward(last, followed.memory, acting, steps, rng))
 
     def _beginning(self, start: Start, action_dim: int) -> tuple[Belief, NDArray[np.float32]]:
@@ -143,7 +143,8 @@ def dream(
         start: one frame (H, W, 3), one belief (1, D), or (frames (T, H, W, 3), actions (T - 1, A)): velocity
             takes two frames to see.
         steps: how many to dream, at least 1.
-        features: what a callable sees, one of `robovae.control.FEATURES`; a `BeliefPolicy` knows its own.
+        features: what a callable sees, one of `robovae.control.FEATURES`; a `BeliefPolicy` knows its own. Of
+            the beginning it is, as in a loop, each frame's own belief, unless it is "filtered".
         stack: how many beliefs a callable sees at once.
         rng: draws each z from p(z_t | z_<t, a_<t); None takes its mean.
 

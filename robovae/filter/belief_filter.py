@@ -74,7 +74,7 @@ class BeliefFilter:
         held = self._tracker.memory
         if held is None:
             raise BeliefError("memory: expected a filtered belief, received none; call update() first")
-        found: Floats = held.numpy()
+        found: Floats = held.numpy().copy()  # begin() writes into it
         return found
 
     def reset(self) -> None:
@@ -112,8 +112,7 @@ class BeliefFilter:
 
     def silence(self, count: int = 1) -> Belief:
         """The beliefs of frames that say nothing, (count, D): `update` with them coasts on the dynamics."""
-        shape = (count, self.latent_dim)
-        return Belief(np.zeros(shape, np.float32), np.ones(shape, np.float32))
+        return silent(count, self.latent_dim)
 
     def _checked(self, belief: Belief, count: int | None) -> Gaussian:
         wanted = (len(belief) if count is None else count, self.latent_dim)
@@ -134,6 +133,12 @@ class BeliefFilter:
                 f"{'' if np.isfinite(taken).all() else ' with NaN or infinity'}; pass what the robot did"
             )
         return torch.from_numpy(taken.clip(-_LOUDEST, _LOUDEST))
+
+
+def silent(count: int, latent_dim: int) -> Belief:
+    """What `BeliefFilter.silence` gives, for who has no filter: (count, D)."""
+    shape = (count, latent_dim)
+    return Belief(np.zeros(shape, np.float32), np.ones(shape, np.float32))
 
 
 def _belief(gaussian: Gaussian) -> Belief:

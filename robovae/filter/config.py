@@ -25,7 +25,7 @@ class FilterConfig:
     nominal: Annotated[int, _flag("nominal")] = 80_000
     """Training frames at most, whole episodes, each encoded once."""
     corrupted: Annotated[int, _flag("corrupted")] = 15_000
-    """How many of them are encoded once more, each corrupted in one of our own ways."""
+    """How many of them, single frames drawn at random, are encoded once more, corrupted in a way of ours."""
     hidden: Annotated[int, _flag("hidden")] = 128
     """Units of the GRU; where the VAE's own temporal prior has as many, training starts from it."""
     steps: Annotated[int, _flag("steps")] = 1600
@@ -41,7 +41,8 @@ class FilterConfig:
     longest: Annotated[int, _flag("longest")] = 12
     """Frames in the longest burst."""
     silent: Annotated[float, _flag("silent")] = 1 / 3
-    """Share of the bursts whose frames say nothing; in the others they are corrupted."""
+    """Share of the bursts in which no frame says anything. In the others only the frames that were drawn to
+    be corrupted say something: of 15 000 among 80 000, 0.88 of all lost frames say nothing."""
     mean_weight: Annotated[float, _flag("mean_weight")] = 10.0
     """Weight of the prediction's squared error, in deviations of each latent, beside its likelihood."""
     seed: Annotated[int, _flag("seed")] = 0

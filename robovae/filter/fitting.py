@@ -167,7 +167,7 @@ def _perceive(
 
 
 def _batches(frames: _Frames, part: EpisodeStore, config: FilterConfig) -> Iterator[_Batch]:
-    """Windows in which bursts of frames are silent or corrupted."""
+    """Windows in which bursts of frames are silent, or corrupted as far as that was computed."""
     rng = np.random.default_rng((config.seed, 1))
     sequences, bursts = Sequences(part), Bursts(config.share, config.longest)
     length = min(config.window, int(part.lengths.max()))

@@ -4,7 +4,7 @@ from robovae.judge.alarms import Watched, alarm_table
 from robovae.judge.baselines import baselines
 from robovae.judge.cells import Cell, Faulted, Twins, plan
 from robovae.judge.config import JudgeConfig
-from robovae.judge.detector import Detector, Functions, Panel, Remembering, Scorer, SequenceScorer, cost
+from robovae.judge.detector import Detector, Functions, Panel, Remembering, Scorer, SequenceScorer
 from robovae.judge.errors import JudgeError
 from robovae.judge.footage import Footage
 from robovae.judge.judging import FORMAT, judge
@@ -36,7 +36,6 @@ __all__ = [
     "Watched",
     "alarm_table",
     "baselines",
-    "cost",
     "judge",
     "plan",
     "to_csv",

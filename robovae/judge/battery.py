@@ -18,6 +18,7 @@ from robovae.episodes.episode import MORE_TRAIN, SPLITS
 from robovae.evaluate.intervals import interval, mean
 from robovae.judge.alarms import alarm_table, rate
 from robovae.judge.cells import Cell, FaultFacts, Run, plan, play
+from robovae.judge.config import check_severities
 from robovae.judge.errors import JudgeError
 from robovae.judge.metrics import delay_statistics
 from robovae.judge.traces import Trace, Watches, watch_each
@@ -57,6 +58,7 @@ class BatteryConfig:
 
     def __post_init__(self) -> None:
         check_least(self, JudgeError, nominal=2, faulted=2, steps=2)
+        check_severities(self.severities)
         if not self.policies or self.faulted > self.nominal or self.nominal > FAULTED_FROM:
             raise JudgeError(
                 f"expected a policy and faulted <= nominal <= {FAULTED_FROM} episodes, received "
@@ -166,14 +168,17 @@ def _faulted_traces(
 
 
 def _onsets(clean: Sequence[Trace], config: BatteryConfig) -> list[int]:
-    """A step for each faulted episode, the same in all cells, in the first half of a usual episode."""
+    """A step for each faulted episode, the same in all cells, in the first half of a usual episode.
+
+    That of the first is 1: traces are remembered by its frames, which must show the fault.
+    """
     usual = int(np.median([len(trace) for trace in clean]))
     if usual < 4:
         raise JudgeError(
             f"expected episodes of at least 4 frames, received {usual}; a fault has no room to set in"
         )
     rng = np.random.default_rng(config.seed)
-    return [int(step) for step in rng.integers(1, usual // 2 + 1, config.faulted)]
+    return [1, *map(int, rng.integers(1, usual // 2 + 1, config.faulted - 1))]
 
 
 def _nominal(traces: Sequence[Trace], step_seconds: float) -> dict[str, Any]:

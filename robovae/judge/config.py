@@ -1,5 +1,6 @@
 """How much the judge does."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -34,8 +35,7 @@ class JudgeConfig:
 
     def __post_init__(self) -> None:
         check_least(self, JudgeError, episodes=2, steps=1, draws=2)
-        if not self.severities or not set(self.severities) <= {1, 2, 3, 4, 5}:
-            raise JudgeError(f"severities: expected numbers from 1 to 5, received {self.severities}")
+        check_severities(self.severities)
 
     @classmethod
     def quick(cls) -> Self:
@@ -46,3 +46,13 @@ class JudgeConfig:
     def tiny(cls) -> Self:
         """Seconds, for tests; the numbers mean nothing."""
         return cls(episodes=4, steps=8, severities=(1, 5), draws=50)
+
+
+def check_severities(severities: Sequence[int]) -> None:
+    """Refuse none at all, and such as a fault does not have.
+
+    Raises:
+        JudgeError: there is none, or one is not from 1 to 5.
+    """
+    if not severities or not set(severities) <= {1, 2, 3, 4, 5}:
+        raise JudgeError(f"severities: expected numbers from 1 to 5, received {severities}")

@@ -155,17 +155,6 @@ def score_footage(scorers: Sequence[Scorer | SequenceScorer], footage: Footage) 
     return found
 
 
-def cost(detector: Detector, frame: Frames, repeats: int = 30) -> float:
-    """Median seconds to score one frame on one thread, after a warm-up.
-
-    Args:
-        detector: fitted.
-        frame: (1, H, W, 3); a copy is handed in each time, so that nothing is remembered.
-        repeats: timed runs.
-    """
-    return median_seconds(detector.score, frame, repeats)
-
-
 def median_seconds(call: Callable[[Frames], object], frame: Frames, repeats: int = 30) -> float:
     """Median seconds of a call with a fresh copy of a frame (1, H, W, 3) on one thread, after a warm-up."""
     threads = torch.get_num_threads()

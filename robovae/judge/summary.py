@@ -5,6 +5,7 @@ can tell.
 """
 
 import csv
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from robovae.judge.cells import SAME_PHYSICS
 from robovae.judge.metrics import LEVELS, level_name, rms, spearman, spearman_ceiling
 from robovae.judge.resample import Resampled, Sample, auroc_by_episode
+from robovae.records import write_text
 
 Row = Mapping[str, Any]
 
@@ -99,16 +101,15 @@ def to_csv(result: Mapping[str, Any], path: Path) -> Path:
     Returns:
         `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        out = csv.writer(file)
-        out.writerow(("fault", "severity", "kind", "split", "psnr", "score", "episode", "mean", "max"))
-        for side, scores in result["nominal"].items():
-            _write(out, ("", 0, side, "", ""), scores)
-        for row in result["cells"]:
-            facts = tuple(row[name] for name in ("fault", "severity", "kind", "split", "psnr"))
-            _write(out, facts, row["scores"])
-    return path
+    text = io.StringIO(newline="")
+    out = csv.writer(text)
+    out.writerow(("fault", "severity", "kind", "split", "psnr", "score", "episode", "mean", "max"))
+    for side, scores in result["nominal"].items():
+        _write(out, ("", 0, side, "", ""), scores)
+    for row in result["cells"]:
+        facts = tuple(row[name] for name in ("fault", "severity", "kind", "split", "psnr"))
+        _write(out, facts, row["scores"])
+    return write_text(path, text.getvalue())
 
 
 def _write(out: Any, facts: tuple[Any, ...], scores: Mapping[str, Any]) -> None:

@@ -15,10 +15,12 @@ from robovae.policy.config import PolicyError
 from robovae.policy.network import Actor
 from robovae.policy.saving import actor_from, actor_tensors
 from robovae.records import read_json, write_json
-from robovae.run.directory import read_note, read_tensors, write_tensors
+from robovae.run.directory import RunError, read_note, read_tensors, write_tensors
 
 SB3, STATE, REPLAY, BEST = "sb3.zip", "state.json", "replay.safetensors", "best.safetensors"
 ROWS = "progress.jsonl"
+_ASIDE = ".checkpoint."
+"""Before the process id of who writes a checkpoint."""
 _REPLAYED = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
@@ -56,7 +58,7 @@ def save_checkpoint(
     whole = where / f"checkpoint-{progress.steps}"
     if (whole / STATE).is_file():
         return
-    aside = where / f".checkpoint.{os.getpid()}"
+    aside = where / f"{_ASIDE}{os.getpid()}"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
@@ -79,11 +81,10 @@ def load_checkpoint(where: Path, key: str) -> tuple[Path, Progress] | None:
     Raises:
         PolicyError: it belongs to another config or run.
     """
-    found = [(read_json(path / STATE), path) for path in where.glob("checkpoint-*")]
-    whole = [(state["steps"], path, state) for state, path in found if state]
-    if not whole:
+    found = _newest(where)
+    if found is None:
         return None
-    _, path, state = max(whole, key=lambda each: each[0])
+    path, state = found
     if state.pop("key") != key:
         raise PolicyError(
             f"{where}: expected a policy of this config and run, received an unfinished one of another; "
@@ -92,35 +93,38 @@ def load_checkpoint(where: Path, key: str) -> tuple[Path, Progress] | None:
     return path, Progress(**state)
 
 
+def checkpoint_key(where: Path) -> str | None:
+    """Whose the newest checkpoint is, as `save_checkpoint` was told; None without any."""
+    found = _newest(where)
+    return None if found is None else found[1]["key"]
+
+
 def restore(path: Path, progress: Progress, learner: BaseAlgorithm) -> Actor | None:
     """Put a checkpoint into a fresh learner, without its pickled part; returns the best actor so far.
 
     Raises:
-        PolicyError: its networks are of another shape.
-        RunError: it is damaged.
+        PolicyError: it is damaged, or its networks are of another shape.
     """
-    try:
-        _, weights, variables = load_from_zip_file(path / SB3, load_data=False, device=learner.device)
-        learner.set_parameters(weights, device=learner.device)
-        for name, value in (variables or {}).items():
-            getattr(learner, name).data.copy_(value)
-    except (ValueError, RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise PolicyError(f"{path}: expected a whole checkpoint, received {reason}; delete it") from error
     learner.num_timesteps, learner._n_updates = progress.steps, progress.updates
-    if (path / REPLAY).is_file():
-        _load_replay(path / REPLAY, learner)
-    if not (path / BEST).is_file():
-        return None
-    like, space = json.loads(read_note(path / BEST)["network"]), learner.action_space
-    return actor_from(read_tensors(path / BEST), like, space)  # type: ignore[arg-type]
+    try:
+        _load_weights(path / SB3, learner)
+        if (path / REPLAY).is_file():
+            _load_replay(path / REPLAY, learner)
+        return _load_best(path / BEST, learner) if (path / BEST).is_file() else None
+    except (KeyError, ValueError, RuntimeError, OSError, RunError) as error:
+        cause = error.__cause__ if isinstance(error, RunError) else None
+        reason = str(cause or error).splitlines()[0]
+        raise PolicyError(f"{path}: expected a whole checkpoint, received {reason}; delete it") from error
 
 
 def drop_checkpoints(where: Path, but: Path | None = None) -> None:
-    """Delete all checkpoints but one."""
+    """Delete all checkpoints but one, and what killed attempts left half written."""
     for path in where.glob("checkpoint-*"):
         if path != but:
             shutil.rmtree(path)
+    for aside in where.glob(f"{_ASIDE}*"):
+        if not _is_alive(aside.name.removeprefix(_ASIDE)):
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_rows(where: Path, rows: list[dict[str, Any]]) -> None:
@@ -131,6 +135,39 @@ def write_rows(where: Path, rows: list[dict[str, Any]]) -> None:
     aside.replace(where / ROWS)
 
 
+def _newest(where: Path) -> tuple[Path, dict[str, Any]] | None:
+    found = [(path, read_json(path / STATE)) for path in where.glob("checkpoint-*")]
+    whole = [(path, state) for path, state in found if state]
+    return max(whole, key=lambda each: int(each[1]["steps"]), default=None)
+
+
+def _is_alive(pid: str) -> bool:
+    """Whether another process of this number lives; one's own has nothing under way here."""
+    if not pid.isdecimal():
+        return True  # not of ours
+    if int(pid) == os.getpid():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _load_weights(path: Path, learner: Any) -> None:
+    _, weights, variables = load_from_zip_file(path, load_data=False, device=learner.device)
+    learner.set_parameters(weights, device=learner.device)
+    for name, value in (variables or {}).items():
+        getattr(learner, name).data.copy_(value)
+
+
+def _load_best(path: Path, learner: Any) -> Actor:
+    like = json.loads(read_note(path)["network"])
+    return actor_from(read_tensors(path), like, learner.action_space)
+
+
 def _save_replay(path: Path, learner: Any) -> None:
     buffer = learner.replay_buffer
     filled = buffer.buffer_size if buffer.full else buffer.pos
@@ -139,7 +176,7 @@ def _save_replay(path: Path, learner: Any) -> None:
 
 
 def _load_replay(path: Path, learner: Any) -> None:
-    buffer, note = learner.replay_buffer, read_note(path)
-    for name, tensor in read_tensors(path).items():
-        getattr(buffer, name)[: len(tensor)] = tensor.numpy()
+    buffer, note, tensors = learner.replay_buffer, read_note(path), read_tensors(path)
+    for name in _REPLAYED:
+        getattr(buffer, name)[: len(tensors[name])] = tensors[name].numpy()
     buffer.pos, buffer.full = int(note["pos"]), note["full"] == "1"

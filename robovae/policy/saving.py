@@ -33,18 +33,23 @@ def policy_dir(run: Path, name: str = "") -> Path:
 
 
 def fingerprints(run: Path, features: str) -> dict[str, Any]:
-    """What the features of a policy depend on: weights of model and filter, and whether sigma is calibrated.
+    """What the features of a policy depend on: weights of model and filter, and the calibration.
 
     Args:
         run: the run directory.
         features: of beliefs; "state" depends on nothing.
+
+    Returns:
+        Digests of "model" and "filter"; "calibrated", False where nothing is calibrated, else the digest of
+        what moves mu and sigma, or True of "filtered": the filter was fitted to it.
     """
     if features == "state":
         return {"model": None, "filter": None, "calibrated": None}
+    calibrated = (run / UNCERTAINTY).is_file()
     return {
         "model": fingerprint_of(run / "model.safetensors"),
         "filter": fingerprint_of(run / FILTER) if features == "filtered" else None,
-        "calibrated": (run / UNCERTAINTY).is_file(),
+        "calibrated": calibrated and (features == "filtered" or fingerprint_of(run / UNCERTAINTY)),
     }
 
 

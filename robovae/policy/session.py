@@ -73,6 +73,7 @@ class Session:
                 self._save()
                 raise
             self._count()
+            self._save()  # what follows may be interrupted too
         if progress.judged < progress.steps:
             self._judge()
 

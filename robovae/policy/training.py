@@ -11,12 +11,13 @@ import torch
 from robovae import provenance
 from robovae.config import to_plain
 from robovae.policy.arena import Arena, MakeEnv
-from robovae.policy.checkpoint import SB3, drop_checkpoints
+from robovae.policy.checkpoint import SB3, checkpoint_key, drop_checkpoints
 from robovae.policy.config import OnPolicy, PolicyConfig, PolicyError, PolicyEvent
 from robovae.policy.learner import make_learner
 from robovae.policy.saving import fingerprints, policy_dir, read_record, save_policy
 from robovae.policy.session import Session
 from robovae.records import digest
+from robovae.run.directory import load_model
 
 HOW_NOT_WHAT = ("checkpoint_seconds", "device", "threads")
 """Settings that may change between two attempts at the same policy."""
@@ -58,8 +59,7 @@ def train_policy(
     where = policy_dir(run, name)
     arena = Arena.of(run, make_env, config)
     try:
-        settings = {item: value for item, value in to_plain(config).items() if item not in HOW_NOT_WHAT}
-        key = digest({"config": settings, "inputs": fingerprints(run, config.sees), "env": arena.env_id})
+        key = _key(run, config, arena.env_id)
         done = read_record(where)
         if done is not None:
             return _finished(where, done, key, tell)
@@ -69,6 +69,25 @@ def train_policy(
             return _finish(run, where, session, key)
     finally:
         arena.close()
+
+
+def is_taken(run: Path, config: PolicyConfig, *, name: str = "") -> bool:
+    """Whether another policy, finished or begun, is where one of this config and the run's task shall be.
+
+    Raises:
+        RunError: no trained run.
+    """
+    where = policy_dir(run, name)
+    done, begun = read_record(where), checkpoint_key(where)
+    if done is None and begun is None:
+        return False
+    found = begun if done is None else done.get("key")
+    return found != _key(run, config.filled(), load_model(run).facts.env_id)
+
+
+def _key(run: Path, config: PolicyConfig, env_id: str) -> str:
+    settings = {item: value for item, value in to_plain(config).items() if item not in HOW_NOT_WHAT}
+    return digest({"config": settings, "inputs": fingerprints(run, config.sees), "env": env_id})
 
 
 def _finished(where: Path, done: dict[str, Any], key: str, tell: OnPolicy) -> dict[str, Any]:

@@ -29,7 +29,6 @@ ARMS = {
     "both": "filter under the guard, which first coasts on the prediction",
     "oracle": "both, but told which frames are bad: a gate that never errs",
     "constant sigma": "filter, but every frame counts alike: what σ is worth",
-    "augmented": "a policy that was trained with augmented images",
     "state": "a policy on the true state, with no camera to fail",
     "zero": "no action at all",
     "random": "any action",

@@ -78,7 +78,7 @@ def policy_stage(
     """
     from robovae.policy.saving import RECORD as FINISHED
     from robovae.policy.saving import fingerprints, policy_dir
-    from robovae.policy.training import HOW_NOT_WHAT, train_policy
+    from robovae.policy.training import HOW_NOT_WHAT, is_taken, train_policy
 
     where = policy_dir(run, name)
 
@@ -95,6 +95,7 @@ def policy_stage(
         inputs={"run": digest(fingerprints(run, config.sees))},
         run=fit,
         is_there=(where / FINISHED).is_file,
+        is_other=lambda: is_taken(run, config, name=name),
     )
 
 

@@ -178,9 +178,16 @@ def _order_note(file: BinaryIO) -> None:
 
 
 def read_note(path: Path) -> dict[str, str]:
-    """The note that `write_tensors` put into a file; empty without one."""
-    with safe_open(path, "pt") as file:
-        note: dict[str, str] = file.metadata() or {}
+    """The note that `write_tensors` put into a file; empty without one.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            note: dict[str, str] = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path}: expected whole weights, received {error}; train again") from error
     return note
 
 

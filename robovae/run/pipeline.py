@@ -9,6 +9,7 @@ from robovae import provenance
 from robovae.collect import collect
 from robovae.config import from_mapping, to_plain
 from robovae.episodes import EpisodeError, EpisodeStore
+from robovae.records import file_digest, read_json
 from robovae.run.acting import Loop, MakeEnv, OnEvent, acting_stages, policy_configs
 from robovae.run.files import CALIBRATION, MODEL, SHOWN, dataset_digest, policy_files, run_digest
 from robovae.run.recipe import CollectStage, Recipe
@@ -152,14 +153,15 @@ def evaluate_stage(data: Path, run: Path, scale: str, judge: Judge) -> Stage:
     """The stage that judges a calibrated run over the fault suite."""
     from robovae.judge import FORMAT
 
+    found, record = run / "judge" / "judge.json", run / "judge" / "evaluate.json"
     return Stage(
         name="evaluate",
         artefact=run / "judge",
-        record=run / "judge" / "evaluate.json",
+        record=record,
         config={"scale": scale, "format": FORMAT},
         inputs={"data": dataset_digest(data), "run": run_digest(run, MODEL + CALIBRATION)},
-        run=lambda: judge(run, data, scale),
-        is_there=lambda: (run / "judge" / "judge.json").is_file(),
+        run=lambda: {**judge(run, data, scale), "digest": file_digest(found)},
+        is_there=lambda: found.is_file() and file_digest(found) == _result(record).get("digest"),
         sets_aside=False,
     )
 
@@ -185,6 +187,12 @@ def report_stage(data: Path, run: Path) -> Stage:
         is_there=page.is_file,
         sets_aside=False,
     )
+
+
+def _result(record: Path) -> Mapping[str, Any]:
+    """What a finished stage gave; empty without one."""
+    result: Mapping[str, Any] = (read_json(record) or {}).get("result") or {}
+    return result
 
 
 def _autoencoder(recipe: Recipe) -> "TrainConfig | None":

@@ -45,6 +45,8 @@ class Stage:
     """Keys of the config that may change without making what is there useless."""
     sets_aside: bool = True
     """Whether an artefact of another config is kept, under another name, instead of being written over."""
+    is_other: Callable[[], bool] = lambda: False
+    """Whether the place is taken by what is not this stage's, asked where there is no record."""
 
     @property
     def key(self) -> str:
@@ -69,7 +71,8 @@ def run_stage(stage: Stage, on_stage: OnStage) -> dict[str, Any]:
         on_stage(StageEvent(stage.name, "skip", f"{stage.artefact} is finished"))
         return old
     resumes = bool(old) and old.get("base") == stage.base
-    if old and not resumes and stage.sets_aside:
+    is_other = not resumes if old else stage.is_other()
+    if is_other and stage.sets_aside:
         aside = _set_aside(stage.artefact)
         message = f"{stage.artefact} was made with another config or other data; it is kept as {aside}"
         on_stage(StageEvent(stage.name, "aside", message))

@@ -125,12 +125,13 @@ class FrameMonitor:
 
         Raises:
             FrameError: a frame of another shape or dtype.
+            MonitorError: an action of another width, or one that is not finite.
         """
         if not isinstance(frame, np.ndarray) or frame.ndim != 3:
             raise FrameError(
                 f"expected one frame (H, W, 3), received {np.shape(frame)}; pass frames one by one"
             )
-        taken = None if action is None else torch.from_numpy(np.array(action, np.float32)).view(1, -1)
+        taken = None if action is None else self._taken(action)
         seen, temporal = self._watch.step(frame[None], taken)
         values = [*seen.scores[0].tolist(), *temporal[0].tolist()]
         found = dict(zip(_NAMES, values, strict=True))
@@ -143,6 +144,14 @@ class FrameMonitor:
         self.insight = seen
         self.is_still = self._stands_still(scores)
         return verdict
+
+    def _taken(self, action: ArrayLike) -> torch.Tensor:
+        taken, width = np.array(action, np.float32).reshape(1, -1), self.scorer.model.facts.action_dim
+        if taken.shape[1] != width or not np.isfinite(taken).all():
+            raise MonitorError(
+                f"action: expected {width} finite numbers, received {taken[0].tolist()}; pass what was done"
+            )
+        return torch.from_numpy(taken)
 
     def watch(self, frames: Frames, action: NDArray[Any]) -> list[Verdict]:
         """Judge a whole episode: frames (T, H, W, 3), action (T, A) where action[t] leads on from frame t.

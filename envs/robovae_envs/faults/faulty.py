@@ -25,7 +25,8 @@ class Faulty(gym.Wrapper[Observation, Any, Observation, Any], gym.utils.RecordCo
     a delay does. `info["fault"]` tells whether it is active at this step, also at
     severity 0, which runs the same code and delivers the camera's own frames. What an episode draws (places,
     colours, signs, noise) depends on `seed` and on the reset's seed, or the count of resets since the last
-    seeded one: severities differ by their amount only, and a faulted episode has its clean twin's states.
+    seeded one: severities draw the same and differ by their amount (a colour or a camera that it would lead
+    out of bounds goes the other way), and a faulted episode has its clean twin's states.
 
     Args:
         env: the camera that fails.

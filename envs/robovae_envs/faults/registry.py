@@ -3,6 +3,7 @@
 import difflib
 import math
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
 from robovae_envs.errors import EnvError
@@ -39,7 +40,7 @@ class Fault:
         Raises:
             FaultError: there is no such severity.
         """
-        if isinstance(severity, bool) or severity not in range(6):
+        if isinstance(severity, bool) or not isinstance(severity, Integral) or severity not in range(6):
             raise FaultError(f"{self.name}: expected a severity from 0 to 5, received {severity!r}")
         return self.severities[severity - 1] if severity else self.nominal
 
