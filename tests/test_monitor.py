@@ -335,8 +335,8 @@ def test_a_frame_that_is_held_adds_up_to_what_watching_it_gives():
 
 
 def resting(count: int, seed: int) -> list[dict[str, np.ndarray]]:
-    """Episodes in which a frame of a moving one is seen all the time."""
-    return [{name: np.full(20, values[-1]) for name, values in one.items()} for one in nominals(count, seed)]
+    """Episodes in which the first frame of a moving one is seen all the time."""
+    return [{name: np.full(20, values[0]) for name, values in one.items()} for one in nominals(count, seed)]
 
 
 def test_a_robot_at_rest_alarms_as_rarely_as_promised_and_would_not_without_its_own_limit():
@@ -348,6 +348,15 @@ def test_a_robot_at_rest_alarms_as_rarely_as_promised_and_would_not_without_its_
     limited, plain = hits["level", "noise", "wander"], hits[()]
     assert excess(limited, CONFIG.alpha) < Z
     assert excess(plain, CONFIG.alpha) > Z, "negative control: the limit of moving episodes alone"
+
+
+def test_where_an_episode_ends_up_is_no_place_to_rest_in():
+    """A pendulum that falls is strange at last, and never rests there: it does not blunt the alarm."""
+    names = ("level", "noise", "wander")
+    fallen = [{name: np.append(values[:-1], 50.0) for name, values in one.items()} for one in HELD_OUT]
+    own, after = (calibrate(FITTING, episodes, resting=names) for episodes in (HELD_OUT, fallen))
+    assert after.held == own.held
+    assert after.maxima > own.maxima, "negative control: moving there counts"
 
 
 def test_what_does_not_rest_is_taken_to_be_usual():
@@ -579,8 +588,8 @@ def test_a_monitor_of_other_weights_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ({"format": 99}, "expected format 5, received 99; run `robovae calibrate`"),
-        ({"format": 4}, "expected format 5, received 4; run `robovae calibrate`"),
+        ({"format": 99}, "expected format 6, received 99; run `robovae calibrate`"),
+        ({"format": 4}, "expected format 6, received 4; run `robovae calibrate`"),
         ({"maxima": [1.0] * 98}, "at least 99 calibration episodes"),
         ({"longst": 3}, "unknown key 'longst'; did you mean 'longest'"),
         ({"config": {"alpha": 2.0}}, "alpha: expected a rate between 0 and 1, received 2.0"),

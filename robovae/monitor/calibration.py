@@ -20,7 +20,7 @@ from robovae.monitor.conformal import (
 from robovae.monitor.evidence import Evidence, Scores, stack
 from robovae.records import file_digest, read_json, write_json
 
-FORMAT = 5
+FORMAT = 6
 """Version of monitor.json."""
 
 
@@ -86,8 +86,8 @@ class Calibration:
     """Running maximum of the evidence in each calibration episode."""
     frames: FrameTail
     """Combined scores of the frames of the calibration episodes."""
-    held: FrameTail
-    """What each of these frames would add up to were it seen for a whole episode, as of a robot at rest."""
+    held: tuple[float, ...]
+    """The same of episodes at rest: what the first frame of each adds up to, seen again and again."""
     longest: int
     """Frames in the longest calibration episode: what is promised an episode is promised for this length."""
 
@@ -103,7 +103,7 @@ class Calibration:
     def threshold(self) -> float:
         """The evidence above which the alarm is raised: in few episodes, moving or at rest."""
         alpha = self.config.alpha
-        return max(threshold(self.maxima, alpha), self.held.limit(alpha))
+        return max(threshold(self.maxima, alpha), threshold(self.held, alpha))
 
     @property
     def above(self) -> int:
@@ -167,8 +167,8 @@ def calibrate(
 ) -> Calibration:
     """Learn scales from some nominal episodes and limits from others.
 
-    A robot at rest shows one frame for a whole episode, which episodes in motion do not tell of: what is a
-    little strange in that frame adds up. So the limit is also one that few such episodes exceed.
+    A robot at rest shows its first frame for a whole episode, which episodes in motion do not tell of: what
+    is a little strange in that frame adds up. So the limit is also one that few such episodes exceed.
 
     Args:
         fitting: name -> (T,) an episode; sets scales, so it may even be episodes the model has trained on.
@@ -190,7 +190,7 @@ def calibrate(
     tail = FrameTail.fit([evidence.alone(one).max(axis=1) for one in levels])
     longest = max(map(len, levels))
     stays = np.isin(evidence.scores, list(resting))
-    held = FrameTail.fit([evidence.held(np.where(stays, one, 0.0), longest) for one in levels])
+    held = tuple(float(evidence.held(np.where(stays, one[0], 0.0), longest)) for one in levels)
     return Calibration(config, fingerprint, evidence, maxima, tail, held, longest)
 
 

@@ -116,7 +116,7 @@ class Evidence:
         return self._strong(levels)
 
     def held(self, levels: Doubles, frames: int) -> Doubles:
-        """The strongest evidence of each frame, were it seen `frames` times in a row: (T, K) -> (T,)."""
+        """The strongest evidence of a frame, were it seen `frames` times in a row: (..., K) -> (...)."""
         share = 1 - (1 - 1 / self.memory) ** frames
         result: Doubles = self.strengths(levels, share * levels.clip(-CAP, CAP)).max(axis=-1)
         return result
