@@ -14,7 +14,7 @@ from robovae.config import from_mapping, to_plain
 from robovae.dynamics import Rollout, TemporalPrior
 from robovae.episodes import Episode, EpisodeStore, write_episode
 from robovae.errors import RobovaeError
-from robovae.filter import BeliefFilter, FilterConfig
+from robovae.filter import BeliefFilter, FilterConfig, fitting
 from robovae.filter.beliefs import Beliefs, Ruler
 from robovae.filter.fitting import (
     MOST,
@@ -132,8 +132,25 @@ def test_what_can_be_learnt_is_learnt(data, train):
 
 
 def test_what_diverges_is_refused_with_the_mend(train):
-    with pytest.raises(CalibrationError, match="diverged; take a lower --filter-lr than 100"):
+    with pytest.raises(CalibrationError, match="diverged, 3 times; take a lower --filter-lr than 25"):
         fit_dynamics(system(), Sees(), train, replace(TINY, lr=100.0), quiet)
+
+
+def test_what_diverges_once_is_fitted_anew_at_half_of_the_rate(train, monkeypatch):
+    rates, fitted = [], fitting._fitted
+
+    def lost_at_first(dynamics, frames, part, config, tell):
+        rates.append(config.lr)
+        found, error = fitted(dynamics, frames, part, config, tell)
+        return found, error if len(rates) > 1 else float("nan")
+
+    monkeypatch.setattr(fitting, "_fitted", lost_at_first)
+    found = fit_dynamics(system(), Sees(), train, TINY, quiet)
+    assert rates == [TINY.lr, TINY.lr / 2]
+    monkeypatch.undo()
+    other = fit_dynamics(system(), Sees(), train, replace(TINY, lr=TINY.lr / 2), quiet)
+    for name, weight in found.state_dict().items():
+        assert torch.equal(weight, other.state_dict()[name])
 
 
 def test_the_same_seed_gives_the_same_weights(train):

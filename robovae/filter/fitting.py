@@ -5,7 +5,7 @@ start from posterior means, coast for many steps, and must say how far they can 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +36,8 @@ MOST = -1e-6
 _CLIP = 100.0
 _LEAST_SCALE = 1e-3
 """Deviation of a latent at least: one that never moves is not to be predicted to the last digit."""
+_ATTEMPTS = 3
+"""At half of the learning rate each, should the one before have diverged."""
 _LOST = 4.0
 """Squared error of a prediction, a latent: two draws from the prior N(0, I) are off by 2."""
 
@@ -81,15 +83,29 @@ def fit_dynamics(
     Raises:
         CalibrationError: the training diverged.
     """
-    total = config.steps
     part = _whole_episodes(train, config.nominal)
-    frames = _perceive(model, uncertainty, part, config, tell)
+    frames, rate = _perceive(model, uncertainty, part, config, tell), config.lr
+    for _ in range(_ATTEMPTS):
+        dynamics, error = _fitted(_begin(model, config), frames, part, replace(config, lr=rate), tell)
+        if error <= _LOST:  # NaN is no error that is small enough
+            dynamics.requires_grad_(False)
+            return dynamics.eval()
+        rate /= 2.0
+    raise CalibrationError(
+        f"filter: expected predictions of latents with a squared error of at most {_LOST:g}, received "
+        f"{error:.3g}: the training diverged, {_ATTEMPTS} times; take a lower --filter-lr than {2.0 * rate:g}"
+    )
+
+
+def _fitted(
+    dynamics: TemporalPrior, frames: _Frames, part: EpisodeStore, config: FilterConfig, tell: OnCalibrate
+) -> tuple[TemporalPrior, float]:
+    """The dynamics, fitted, and their squared error on the last windows."""
     scale = frames.raw.mu.std(0).clamp_min(_LEAST_SCALE)
-    dynamics = _begin(model, config)
     optimizer = Muon(dynamics.parameters(), config.lr)
     for step, batch in enumerate(_batches(frames, part, config)):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, total, config.lr)
+            group["lr"] = learning_rate(step, config.steps, config.lr)
         # No noise: the filter goes on from posterior means.
         rollout = dynamics.rollout(batch.seen, batch.action, torch.zeros_like(batch.seen.mu))
         loss = _loss(rollout, batch, scale, config)
@@ -97,15 +113,8 @@ def fit_dynamics(
         loss.backward()
         nn.utils.clip_grad_norm_(dynamics.parameters(), _CLIP)
         optimizer.step()
-        tell(CalibrateEvent(PART, step + 1, total))
-    error = _error(rollout, batch)
-    if not error <= _LOST:  # NaN is no error that is small enough
-        raise CalibrationError(
-            f"filter: expected predictions of latents with a squared error of at most {_LOST:g}, received "
-            f"{error:.3g}: the training diverged; take a lower --filter-lr than {config.lr:g}"
-        )
-    dynamics.requires_grad_(False)
-    return dynamics.eval()
+        tell(CalibrateEvent(PART, step + 1, config.steps))
+    return dynamics, _error(rollout, batch)
 
 
 def silenced(belief: Gaussian, rows: Tensor) -> Gaussian:
