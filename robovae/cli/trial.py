@@ -134,13 +134,12 @@ class Trial:
         if fault is None or FAULTS[fault].kind != "timing":
             return self.make_env(fault, severity)
         seen = self._camera()
-        usual = int(np.median(self.store.split("calibrate").lengths))
-        return LateFault(seen, lambda onset: Faulty(seen, fault, severity, onset=onset), usual // 2)
+        return LateFault(seen, lambda onset: Faulty(seen, fault, severity, onset=onset), self._usual // 2)
 
     def film(self, fault: str, severity: int) -> Film:
-        """An episode in which a fault sets in after a third, for the report."""
+        """An episode in which a fault sets in after a third of a usual one, for the report."""
         seed, steps = FILMED_SEED, min(FILM_STEPS, self.steps)
-        onset = steps // 3
+        onset = max(1, min(steps, self._usual) // 3)
         env = self.make_env(fault, severity, onset)
         try:
             footage = joined(list(play(env, [seed], steps, "random")))
@@ -233,6 +232,11 @@ class Trial:
         if not joints or "qpos" not in train.records[0].spans:
             return None
         return JointReader(self.total, Footage.of(train), joints, scale.probe)
+
+    @property
+    def _usual(self) -> int:
+        """Frames of a usual episode."""
+        return int(np.median(self.store.split("calibrate").lengths))
 
     def _camera(self) -> "Camera":
         from robovae_envs import camera
