@@ -20,6 +20,7 @@ from robovae.frames import FrameError
 from robovae.gaussian import Gaussian, kl
 from robovae.judge import Footage
 from robovae.monitor import CalibrationError, MonitorError
+from robovae.monitor.calibration import FORMAT
 from robovae.run.directory import RunError, RunFacts, build_model, load_model, save_model
 from robovae.run.files import CALIBRATION
 from robovae.uncertainty import (
@@ -407,8 +408,10 @@ class TestRefusals:
 
     def test_a_monitor_of_scores_that_meant_something_else(self, copied):
         text = (copied / "monitor.json").read_text()
-        (copied / "monitor.json").write_text(text.replace('"format": 5', '"format": 4'))
-        with pytest.raises(MonitorError, match="expected format 5, received 4; run `robovae calibrate`"):
+        (copied / "monitor.json").write_text(text.replace(f'"format": {FORMAT}', '"format": 4'))
+        with pytest.raises(
+            MonitorError, match=f"expected format {FORMAT}, received 4; run `robovae calibrate`"
+        ):
             robovae.load_monitor(copied)
 
     def test_too_few_episodes(self, run, data):
