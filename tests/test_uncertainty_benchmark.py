@@ -23,8 +23,9 @@ from robovae.belief import Belief, Perceiver
 from robovae.cli import main, trial
 from robovae.cli.console import WIDE
 from robovae.cli.task_tables import alarm_rows, figure_row, task_tables
-from robovae.cli.trial import LateFault, Scale, Trial, photograph_crops
+from robovae.cli.trial import LateFault, Scale, Trial
 from robovae.cli.verdicts import judge_tables, nominal_rows, sigma_rows, titled
+from robovae.cli.watching import photograph_crops
 from robovae.episodes import EpisodeStore, write_episode
 from robovae.episodes.episode import RESERVED, split_of
 from robovae.errors import RobovaeError

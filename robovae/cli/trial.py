@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import cv2
 import gymnasium as gym
 import numpy as np
 
@@ -259,25 +258,3 @@ def _check_alike(own: Perceiver, other: Perceiver, run: Path) -> None:
                 f"{run}: expected the {name} of the ensemble's first run, {mine}, received {received}; "
                 "give runs of one task"
             )
-
-
-def photograph_crops(shape: tuple[int, int, int], count: int, rng: np.random.Generator) -> Frames | None:
-    """Random squares of real photographs, (count, H, W, 3); None where no package carries any.
-
-    They are photographs and no robot frames; the texture fault shows the same ones.
-    """
-    from robovae_envs.faults import FaultError
-    from robovae_envs.faults.photographs import photographs
-
-    try:
-        found = photographs()
-    except FaultError:
-        return None
-    crops = []
-    for number in range(count):
-        picture = found[number % len(found)]
-        side = int(rng.integers(min(picture.shape[:2]) // 4, min(picture.shape[:2]) + 1))
-        top, left = (int(rng.integers(size - side + 1)) for size in picture.shape[:2])
-        crop = picture[top : top + side, left : left + side]
-        crops.append(cv2.resize(crop, shape[1::-1], interpolation=cv2.INTER_AREA))
-    return np.stack(crops)

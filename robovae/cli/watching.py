@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
 
 from robovae.cli.console import progress
-from robovae.cli.trial import Trial, photograph_crops
+from robovae.cli.trial import Trial
 from robovae.cli.verdicts import NOMINAL
 from robovae.judge import Footage
 from robovae.judge.battery import BatteryConfig, battery
 from robovae.judge.cells import FaultFacts
+from robovae.judge.footage import Frames
 from robovae.judge.sanity import made_up_pictures, sanity
 
 NOMINAL_EPISODES = 20
@@ -41,3 +43,25 @@ def pictures(trial: Trial) -> list[dict[str, Any]]:
 def usual(trial: Trial) -> Footage:
     """Some nominal episodes of the test split."""
     return trial.footage("test", NOMINAL_EPISODES, trial.steps)
+
+
+def photograph_crops(shape: tuple[int, int, int], count: int, rng: np.random.Generator) -> Frames | None:
+    """Random squares of real photographs, (count, H, W, 3); None where no package carries any.
+
+    They are photographs and no robot frames; the texture fault shows the same ones.
+    """
+    from robovae_envs.faults import FaultError
+    from robovae_envs.faults.photographs import photographs
+
+    try:
+        found = photographs()
+    except FaultError:
+        return None
+    crops = []
+    for number in range(count):
+        picture = found[number % len(found)]
+        side = int(rng.integers(min(picture.shape[:2]) // 4, min(picture.shape[:2]) + 1))
+        top, left = (int(rng.integers(size - side + 1)) for size in picture.shape[:2])
+        crop = picture[top : top + side, left : left + side]
+        crops.append(cv2.resize(crop, shape[1::-1], interpolation=cv2.INTER_AREA))
+    return np.stack(crops)

@@ -108,13 +108,14 @@ def _load(data: Path, config: TrainConfig, tell: OnTrain) -> tuple[EpisodeStore,
             if not config.skip_damaged:
                 raise error
             skipped(error)
-    for episode in store.select(sound):
+    store = store.select(sound)
+    for episode in store:
         if wrong := find_nonfinite(episode):
             raise TrainError(
                 f"{data}: expected finite numbers, received NaN or inf in episode {episode.seed}: {wrong}; "
                 f"{find}"
             )
-    return store.select(sound).holdout(config.validation, seed=0)
+    return store.holdout(config.validation, seed=0)
 
 
 def _fix_constants(model: RunModel, store: EpisodeStore, hw: Hardware) -> None:
