@@ -19,8 +19,10 @@ from robovae import report
 from robovae.collect import CollectConfig, collect
 from robovae.episodes import EpisodeError, EpisodeStore, write_episode
 from robovae.episodes.episode import Episode
-from robovae.report import charts, pictures, plots, words
-from robovae.run.directory import RunError, RunFacts, build_model, save_model
+from robovae.filter.model import save_dynamics
+from robovae.report import charts, material, pictures, plots, words
+from robovae.run.directory import RunError, RunFacts, build_model, load_model, save_model
+from robovae.uncertainty import NotCalibratedError
 from robovae.vae import ModelConfig
 from tests.chromium import CONTRAST
 from tests.toy_env import make_toy
@@ -287,6 +289,17 @@ def test_frames_of_another_size_are_refused(run, tmp_path):
         collect(partial(make_toy, height=24, max_steps=6), tmp_path, config)
     with pytest.raises(RunError, match="expected the camera of the run"):
         report.write(run, tmp_path, report.Effort.tiny())
+
+
+def test_what_is_of_another_run_is_refused_before_minutes_of_measuring(data, tmp_path, monkeypatch):
+    save_toy(tmp_path, deterministic=True)
+    save_dynamics(tmp_path, load_model(tmp_path).dynamics)
+    save_toy(tmp_path)  # other weights than the filter's
+    measured = []
+    monkeypatch.setattr(material, "evaluate", lambda *parts: measured.append(parts))
+    with pytest.raises(NotCalibratedError, match="robovae calibrate"):
+        report.write(tmp_path, data)
+    assert measured == []
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_half_written(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
 import robovae
 from robovae.belief import Perceiver
@@ -35,9 +36,9 @@ from robovae.uncertainty import (
 from robovae.uncertainty.calibrate import _parted
 from robovae.uncertainty.corruptions import KINDS, corrupt
 from robovae.uncertainty.following import Follower, temporal_scores
-from robovae.uncertainty.look import Look
+from robovae.uncertainty.look import ORDERS, Look, power
 from robovae.uncertainty.noise import MeasurementNoise, misfit, widen
-from robovae.uncertainty.scores import Strangeness
+from robovae.uncertainty.scores import Mahalanobis, Strangeness
 from robovae.vae import ModelConfig
 from tests.test_train import toy_episode
 from tests.toy_beliefs import make_filter
@@ -131,8 +132,8 @@ class TestScores:
         generator = torch.Generator().manual_seed(0)
         mixing = torch.randn(5, 5, generator=generator)
         rows = torch.randn(20_000, 5, generator=generator) @ mixing
-        fitted = Strangeness((2, 2), 5)
-        fitted.fit(torch.rand(20_000, 2, 2, generator=generator), rows)
+        fitted = Mahalanobis(5)
+        fitted.fit(rows)
         found = ((rows - fitted.mean) @ fitted.root).square().sum(1)
         wanted = ((rows - rows.mean(0)) @ torch.linalg.inv(torch.cov(rows.T)) * (rows - rows.mean(0))).sum(1)
         assert float(torch.corrcoef(torch.stack([found, wanted]))[0, 1]) > 0.98  # less the shrinkage
@@ -142,10 +143,10 @@ class TestScores:
         generator = torch.Generator().manual_seed(0)
         usual = torch.rand(256, 2, 2, generator=generator) * torch.tensor([[100.0, 1.0], [1.0, 1.0]])
         fitted = Strangeness((2, 2), 3)
-        fitted.fit(usual, torch.randn(256, 3, generator=generator))
+        fitted.fit(usual, torch.randn(256, 3, generator=generator), torch.randn(256, 6, generator=generator))
         nothing = Gaussian(torch.zeros(1, 1), torch.zeros(1, 1))
         strange = torch.tensor([[[50.0, 0.5], [9.0, 0.5]]])
-        seen = Look(torch.zeros(1, 3), nothing, nothing, strange)
+        seen = Look(torch.zeros(1, 3), torch.zeros(1, 6), nothing, nothing, strange)
         assert int(fitted.stands_out(seen).argmax()) == 2
 
     @torch.no_grad()
@@ -153,14 +154,41 @@ class TestScores:
         generator = torch.Generator().manual_seed(0)
         rows = torch.randn(2000, 50, generator=generator)
         rows[:, 0] = 0.0  # a feature map that slept
-        fitted = Strangeness((2, 2), 50)
-        fitted.fit(torch.rand(2000, 2, 2, generator=generator), rows)
+        fitted = Mahalanobis(50)
+        fitted.fit(rows)
         awake = rows[:1].clone()
         awake[0, 0] = 0.5
         all_moved = 6.0 * rows[:1]
-        nominal = fitted.distance(rows)
-        assert float(fitted.distance(awake)) > float(nominal.max())  # it still counts...
-        assert float(fitted.distance(all_moved)) > float(fitted.distance(awake))  # ...but for one
+        assert float(fitted(awake)) > float(fitted(rows).max())  # it still counts...
+        assert float(fitted(all_moved)) > float(fitted(awake))  # ...but for one
+
+    @pytest.mark.parametrize("axis", [2, 3])
+    @pytest.mark.parametrize("frequency", [1, 4, 12])
+    def test_the_power_of_a_wave_is_that_of_its_differences(self, axis, frequency):
+        """The n-th difference of a wave is a wave, 2 sin(w / 2) times as high for each of them."""
+        angular, height, side = 2 * np.pi * frequency / 64, 0.25, 64
+        wave = torch.sin(angular * torch.arange(side)).view((side, 1) if axis == 2 else (1, side))
+        found = power((0.5 + height * wave.expand(side, side)).expand(1, 3, -1, -1))[0].view(2, ORDERS)
+        gain = 4 * np.sin(angular / 2) ** 2
+        wanted = 0.5 * height**2 * gain ** np.arange(1, ORDERS + 1) + 1 / 255**2 / 12  # and rounding
+        np.testing.assert_allclose(found[axis - 2].exp(), wanted, rtol=0.1)  # the ends are cut off
+        assert (found[3 - axis] < -13).all()  # nothing but rounding along the waves
+
+    def test_a_smoothed_frame_stands_out_by_its_spectrum_whatever_it_shows(self):
+        generator = torch.Generator().manual_seed(0)
+        ground = torch.rand(1, 3, 32, 32, generator=generator)
+        frames = ground.repeat(400, 1, 1, 1)
+        for frame, place in zip(frames, torch.randint(0, 26, (400, 2), generator=generator), strict=True):
+            frame[:, place[0] : place[0] + 6, place[1] : place[1] + 6] = 0.8  # a thing that moves about
+        fitted = Mahalanobis(2 * ORDERS)
+        fitted.fit(power(frames[:300]))
+        kernel = torch.tensor([0.02, 0.96, 0.02]).view(1, 1, 1, 3).repeat(3, 1, 1, 1)
+        softened = torch.cat([frames[300:, ..., :1], functional.conv2d(frames[300:], kernel, groups=3)], 3)
+        softened = torch.cat([softened, frames[300:, ..., -1:]], 3)
+        assert float(fitted(power(softened)).min()) > float(fitted(power(frames[300:])).max())
+
+    def test_a_frame_without_structure_has_a_spectrum(self):
+        assert torch.isfinite(power(torch.zeros(2, 3, 16, 16))).all()
 
     @torch.no_grad()
     @settings(deadline=None, max_examples=30)

@@ -21,7 +21,7 @@ ENGINES = ("torch", "onnx")
 """Who can compute the beliefs and scores of a run."""
 FOLDER, GRAPH, ABOUT = "export", "robovae.onnx", "robovae.json"
 """In a run directory: the folder, the graph, and what it takes and gives."""
-FORMAT = 2
+FORMAT = 3
 """Version of the names in them."""
 STATE = ("last", "memory", "seen")
 """Inputs that come from the frame before."""
@@ -167,6 +167,7 @@ def check_installed(*packages: str) -> None:
 def _insight(found: dict[str, Tensor]) -> Insight:
     look = Look(
         found["statistics"],
+        found["spectrum"],
         Gaussian(found["local_mu"], found["local_log_sigma"]),
         Gaussian(found["lone_mu"], found["lone_log_sigma"]),
         found["surprise"],

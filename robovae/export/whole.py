@@ -38,6 +38,7 @@ class Whole(nn.Module):
             *look.local,
             look.surprise,
             look.statistics,
+            look.spectrum,
             torch.cat([insight.scores, temporal], 1),
             # Nothing leads to a first frame: its posterior is its own belief.
             torch.where(first > 0, total.mu, posterior.mu),

@@ -18,6 +18,7 @@ from robovae.filter.model import load_dynamics
 from robovae.records import write_json
 from robovae.run.directory import RunModel, load_model
 from robovae.uncertainty.following import TEMPORAL
+from robovae.uncertainty.look import ORDERS
 from robovae.uncertainty.model import load_uncertainty
 from robovae.uncertainty.scores import SCORES
 from robovae.vae import VAE
@@ -99,6 +100,7 @@ def _outputs(vae: VAE, memory: int) -> dict[str, dict[str, Any]]:
         "local_log_sigma": _tensor(grid, log_sigma),
         "surprise": _tensor(cells, "nats of each cell that the belief does not account for"),
         "statistics": _tensor(["S"], "means and deviations of the feature maps"),
+        "spectrum": _tensor([2 * ORDERS], "log power of the frame by fineness of structure"),
         "scores": _tensor([len(SCORES) + len(TEMPORAL)], "higher = stranger; the temporal ones 0 at first"),
         "posterior_mu": _tensor(latents, "belief of the sequence so far: mean"),
         "posterior_log_sigma": _tensor(latents, log_sigma),

@@ -82,6 +82,8 @@ def gather(run: Path, data: Path, effort: Effort) -> Material:
     perceiver, store = Perceiver.load(run, calibrated=False), EpisodeStore(data)
     check_data(perceiver.model.facts, store)
     test, train = held_out(store)
+    # What may be of an older format comes before what takes minutes.
+    findings, dreamt, acting = uncertainty.gather(run), dreams.gather(run, test), control.gather(run)
     many, rows = looks.spread(test, min(MANY, test.num_frames)), read_metrics(run)
     quality = evaluate(perceiver, test, train, effort.quality)
     dimensions = rank_dimensions(quality, perceiver(many).sigma.mean(0))
@@ -89,7 +91,6 @@ def gather(run: Path, data: Path, effort: Effort) -> Material:
     few = looks.spread(test, looks.FILM_FRAMES - 1)
     maps, map_numbers = looks.map_rows(perceiver.model.vae, few, many)
     walks, walk_numbers = walk(run, perceiver, test, train, effort.holes)
-    findings, dreamt, acting = uncertainty.gather(run), dreams.gather(run, test), control.gather(run)
     return Material(
         figures={
             "run": describe_run(perceiver.model),

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from robovae.evaluate.intervals import percentiles
+from robovae.uncertainty import SCORES, TEMPORAL
 
 Row = Mapping[str, Any]
 
-OWN = ("monitor", "surprise", "peak", "statistics", "sigma", "innovation", "stillness", "log_sigma")
+OWN = ("monitor", *SCORES, *TEMPORAL, "log_sigma")
 """Scores of robovae; all others are baselines."""
 CHANCE = "chance"
 """The baseline that knows nothing, a control."""

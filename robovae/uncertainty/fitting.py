@@ -34,11 +34,13 @@ class _Seen:
     """(N, h, w)."""
     statistics: Tensor
     """(N, S')."""
+    spectrum: Tensor
+    """(N, P)."""
 
     def features(self, strangeness: Strangeness) -> Tensor:
         """What the noise is read from, (N, S)."""
-        distance = strangeness.distance(self.statistics)
-        return describe(self.statistics, self.surprise, self.lone, distance)
+        distance = strangeness.statistics(self.statistics)
+        return describe(self.statistics, self.spectrum, self.surprise, self.lone, distance)
 
 
 class _Message(NamedTuple):
@@ -83,7 +85,7 @@ def fit_uncertainty(
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         uncertainty = Uncertainty(vae)
-    uncertainty.strangeness.fit(nominal.surprise, nominal.statistics)
+    uncertainty.strangeness.fit(nominal.surprise, nominal.statistics, nominal.spectrum)
     whole, torn = (_Message(seen.features(uncertainty.strangeness), seen.lone) for seen in (nominal, broken))
     uncertainty.noise.standardise(whole.features)
     _fit_noise(uncertainty.noise, whole, torn, truth, config, tell)
@@ -102,10 +104,10 @@ def _see(
     with torch.no_grad():
         for first in range(0, len(numbers), BATCH):
             seen = look(vae, images(numbers[first : first + BATCH]))
-            parts.append((seen.lone.mu, seen.lone.log_sigma, seen.surprise, seen.statistics))
+            parts.append((*seen.lone, seen.surprise, seen.statistics, seen.spectrum))
             tell(min(first + BATCH, len(numbers)))
-    mu, log_sigma, surprise, statistics = (torch.cat(column) for column in zip(*parts, strict=True))
-    return _Seen(Gaussian(mu, log_sigma), surprise, statistics)
+    mu, log_sigma, *rest = (torch.cat(column) for column in zip(*parts, strict=True))
+    return _Seen(Gaussian(mu, log_sigma), *rest)
 
 
 def _fit_noise(

@@ -14,6 +14,8 @@ class Look(NamedTuple):
 
     statistics: Tensor
     """Mean and deviation of each colour, of its slope along both axes, and of each feature map, (B, S)."""
+    spectrum: Tensor
+    """Power of the frame itself by fineness of its structure, (B, 2 ORDERS); see `power`."""
     local: Gaussian
     """q(grid | x), (B, c, h, w)."""
     lone: Gaussian
@@ -34,7 +36,35 @@ def look(vae: VAE, images: Tensor) -> Look:
     local = vae.local_encoder.read(x)
     lone = vae.encode_global(local.mu)
     surprise = kl(local, vae.predict_grid(lone.mu)).sum(1)
-    return Look(torch.cat(statistics, 1).float(), local, lone, surprise)
+    return Look(torch.cat(statistics, 1).float(), power(images), local, lone, surprise)
+
+
+ORDERS = 3
+"""Differences that are taken of a frame: slope, curvature, and what changes from pixel to pixel."""
+_ROUNDING = 1.0 / 255.0**2 / 12.0
+"""Mean square of what rounding to uint8 leaves: no structure is finer."""
+
+
+def power(images: Tensor) -> Tensor:
+    """How much fine structure frames have, order by order and axis by axis.
+
+    The n-th difference of neighbours weighs a spatial frequency w by (2 sin(w / 2))^2n, so that each order
+    looks at finer structure than the one before. Of the frame itself and not of its distance from the mean
+    frame: what is there whatever the robot does has a power that hardly varies, until lens or sensor fail.
+
+    Args:
+        images: (B, 3, H, W) in [0, 1].
+
+    Returns:
+        Log of the mean squares over colours and pixels, down the rows before along them: (B, 2 ORDERS).
+    """
+    found, laid = [], images.contiguous()  # the way sums are quickest
+    for axis in (2, 3):
+        maps = laid
+        for _ in range(ORDERS):
+            maps = maps.diff(dim=axis)
+            found.append(maps.flatten(1).norm(dim=1).square() / maps[0].numel())
+    return torch.log(torch.stack(found, 1) + _ROUNDING)
 
 
 def _mean_and_std(maps: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from robovae.uncertainty.scores import Strangeness
 from robovae.vae import VAE
 
 FILE = "uncertainty.safetensors"
-FORM = "3"
+FORM = "4"
 """Version of the names in it."""
 _PART = Part(FILE, FORM, "a calibrated run", "the calibration of these weights, received another's")
 
@@ -57,19 +57,23 @@ class Uncertainty(nn.Module):
             seen = look(vae, torch.zeros(1, 3, height, width, device=vae.mean_frame.device))
         cells = (seen.surprise.shape[1], seen.surprise.shape[2])
         self.strangeness = Strangeness(cells, seen.statistics.shape[1])
-        features = describe(seen.statistics, seen.surprise, seen.lone, self._distance(seen))
+        features = self._features(seen, self._distance(seen))
         self.noise = MeasurementNoise(features.shape[1], vae.config.latent_dim)
 
     def forward(self, vae: VAE, images: Tensor) -> Insight:
         """Images (B, 3, H, W) in [0, 1] -> Insight."""
         seen = look(vae, images)
         distance = self._distance(seen)
-        features = describe(seen.statistics, seen.surprise, seen.lone, distance)
-        total = widen(seen.lone, self.noise(features))
+        total = widen(seen.lone, self.noise(self._features(seen, distance)))
         return Insight(seen, total, self.strangeness(seen, distance, total))
 
     def _distance(self, seen: Look) -> Tensor:
-        return self.strangeness.distance(seen.statistics)
+        out: Tensor = self.strangeness.statistics(seen.statistics)
+        return out
+
+    @staticmethod
+    def _features(seen: Look, distance: Tensor) -> Tensor:
+        return describe(seen.statistics, seen.spectrum, seen.surprise, seen.lone, distance)
 
 
 def _cat(parts: Sequence[Any]) -> Any:

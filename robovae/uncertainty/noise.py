@@ -77,20 +77,22 @@ class MeasurementNoise(nn.Module):
         return self.each(features).exp().mean(0)
 
 
-def describe(statistics: Tensor, surprise: Tensor, lone: Gaussian, distance: Tensor) -> Tensor:
+def describe(
+    statistics: Tensor, spectrum: Tensor, surprise: Tensor, lone: Gaussian, distance: Tensor
+) -> Tensor:
     """What R is read from, of B frames.
 
     Args:
         statistics: of the feature maps (`Look.statistics`), (B, S').
+        spectrum: of the frames (`Look.spectrum`), (B, P).
         surprise: of each cell, (B, h, w) nats.
         lone: the encoder's belief, (B, D).
-        distance: log distance from nominal frames (`Strangeness.distance`), (B,).
+        distance: log distance of the statistics from nominal ones (`Strangeness.statistics`), (B,).
 
     Returns:
         (B, S), the distance last.
     """
-    parts = [statistics, torch.log1p(surprise.flatten(1)), lone.mu, lone.log_sigma, distance[:, None]]
-    return torch.cat(parts, 1)
+    return torch.cat([statistics, spectrum, torch.log1p(surprise.flatten(1)), *lone, distance[:, None]], 1)
 
 
 def widen(lone: Gaussian, noise: Tensor) -> Gaussian:

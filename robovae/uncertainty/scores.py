@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from robovae.gaussian import Gaussian
-from robovae.uncertainty.look import Look
+from robovae.uncertainty.look import ORDERS, Look
 
-SCORES = ("surprise", "peak", "statistics", "sigma")
+SCORES = ("surprise", "peak", "statistics", "spectrum", "sigma")
 """Names, in the order of the columns that `Strangeness` gives."""
 
 
@@ -18,6 +18,8 @@ class Strangeness(nn.Module):
     - peak: the cell whose surprise stands out most, in deviations of its own logarithm.
     - statistics: log Mahalanobis distance of the feature maps' means and deviations, shrunk towards a
       diagonal covariance (Ledoit & Wolf 2004 give the form; the share is fixed).
+    - spectrum: the same of the frame's power by fineness, which a blur, a codec or a noisy sensor changes. Of
+      its own, because six numbers would be drowned by some hundreds of statistics.
     - sigma: mean log sigma of the calibrated belief: how much the frame leaves open.
 
     Args:
@@ -27,23 +29,58 @@ class Strangeness(nn.Module):
 
     cell_mean: Tensor
     cell_std: Tensor
-    mean: Tensor
-    root: Tensor
 
     def __init__(self, cells: tuple[int, int], statistics: int) -> None:
         super().__init__()
         self.register_buffer("cell_mean", torch.zeros(cells))
         self.register_buffer("cell_std", torch.ones(cells))
-        self.register_buffer("mean", torch.zeros(statistics))
-        self.register_buffer("root", torch.eye(statistics))
+        self.statistics = Mahalanobis(statistics)
+        self.spectrum = Mahalanobis(2 * ORDERS)
 
-    def fit(self, surprise: Tensor, statistics: Tensor) -> None:
-        """Learn what nominal frames look like, from maps (N, h, w) and statistics (N, S)."""
+    def fit(self, surprise: Tensor, statistics: Tensor, spectrum: Tensor) -> None:
+        """Learn what nominal frames look like, from maps (N, h, w), statistics (N, S) and spectra (N, P)."""
         logs = torch.log(surprise + SMALL)
         self.cell_mean.copy_(logs.mean(0))
         self.cell_std.copy_(logs.std(0).clamp_min(LEAST_STD))
-        self.mean.copy_(statistics.mean(0))
-        centred = (statistics - self.mean).double()
+        self.statistics.fit(statistics)
+        self.spectrum.fit(spectrum)
+
+    def stands_out(self, look: Look) -> Tensor:
+        """How far each cell's surprise is above its own, (B, h, w) deviations: the map of where."""
+        out: Tensor = (torch.log(look.surprise + SMALL) - self.cell_mean) / self.cell_std
+        return out
+
+    def forward(self, look: Look, distance: Tensor, total: Gaussian) -> Tensor:
+        """A look, the distance (B,) of its statistics, and its calibrated belief -> (B, len(SCORES))."""
+        columns = (
+            torch.log(look.surprise.sum((1, 2)) + SMALL),
+            self.stands_out(look).amax((1, 2)),
+            distance,
+            self.spectrum(look.spectrum),
+            total.log_sigma.mean(1),
+        )
+        return torch.stack(columns, 1)
+
+
+class Mahalanobis(nn.Module):
+    """Log Mahalanobis distance from nominal frames, shrunk towards a diagonal covariance.
+
+    Args:
+        size: numbers that a frame is described by.
+    """
+
+    mean: Tensor
+    root: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("root", torch.eye(size))
+
+    def fit(self, nominal: Tensor) -> None:
+        """Learn mean and covariance of nominal frames (N, size)."""
+        self.mean.copy_(nominal.mean(0))
+        centred = (nominal - self.mean).double()
         covariance = centred.T @ centred / len(centred)
         diagonal = torch.diag(covariance.diagonal())
         shrunk = (1.0 - SHRINKAGE) * covariance + SHRINKAGE * diagonal
@@ -51,28 +88,10 @@ class Strangeness(nn.Module):
         values, vectors = torch.linalg.eigh(shrunk)
         self.root.copy_(vectors * values.rsqrt())
 
-    def stands_out(self, look: Look) -> Tensor:
-        """How far each cell's surprise is above its own, (B, h, w) deviations: the map of where."""
-        out: Tensor = (torch.log(look.surprise + SMALL) - self.cell_mean) / self.cell_std
-        return out
-
-    def distance(self, statistics: Tensor) -> Tensor:
-        """Log Mahalanobis distance of a look's statistics (B, S) from those of nominal frames, (B,).
-
-        No direction counts for more than `FAR` deviations.
-        """
-        whitened = ((statistics - self.mean) @ self.root).clamp(-FAR, FAR)
+    def forward(self, described: Tensor) -> Tensor:
+        """Frames (B, size) -> (B,); no direction counts for more than `FAR` deviations."""
+        whitened = ((described - self.mean) @ self.root).clamp(-FAR, FAR)
         return 0.5 * torch.log(whitened.square().mean(1) + 1e-12)
-
-    def forward(self, look: Look, distance: Tensor, total: Gaussian) -> Tensor:
-        """A look, its distance (B,) and its calibrated belief -> (B, len(SCORES))."""
-        columns = (
-            torch.log(look.surprise.sum((1, 2)) + SMALL),
-            self.stands_out(look).amax((1, 2)),
-            distance,
-            total.log_sigma.mean(1),
-        )
-        return torch.stack(columns, 1)
 
 
 SMALL = 0.05
@@ -80,7 +99,7 @@ SMALL = 0.05
 LEAST_STD = 0.1
 """Deviation of a cell's log surprise at least: a cell in which nothing ever moved is not infinitely sure."""
 FAR = 10.0
-"""Deviations beyond which a direction of the statistics is as far as can be: a feature map that slept through
+"""Deviations beyond which a direction is as far as can be: a feature map that slept through
 all nominal frames of the fit wakes in one of ten thousand others, and must not outvote the rest."""
 SHRINKAGE = 0.01
-"""Share of the diagonal in the covariance of the statistics."""
+"""Share of the diagonal in the covariance."""
