@@ -63,8 +63,8 @@ def power(images: Tensor) -> Tensor:
         maps = laid
         for _ in range(ORDERS):
             maps = maps.diff(dim=axis)
-            found.append(maps.flatten(1).norm(dim=1).square() / maps[0].numel())
-    return torch.log(torch.stack(found, 1) + _ROUNDING)
+            found.append(torch.linalg.vector_norm(maps, dim=(1, 2, 3)) * maps[0].numel() ** -0.5)
+    return torch.log(torch.stack(found, 1).square() + _ROUNDING)
 
 
 def _mean_and_std(maps: Tensor) -> tuple[Tensor, Tensor]:
