@@ -37,7 +37,9 @@ from robovae.uncertainty.calibrate import _parted
 from robovae.uncertainty.corruptions import KINDS, corrupt
 from robovae.uncertainty.following import Follower, temporal_scores
 from robovae.uncertainty.look import ORDERS, Look, power
+from robovae.uncertainty.model import FILE, FORM, load_uncertainty
 from robovae.uncertainty.noise import MeasurementNoise, misfit, widen
+from robovae.uncertainty.part import Part
 from robovae.uncertainty.scores import Mahalanobis, Strangeness
 from robovae.vae import ModelConfig
 from tests.test_train import toy_episode
@@ -414,6 +416,12 @@ class TestRefusals:
             robovae.load_monitor(tmp_path)
         with pytest.raises(NotCalibratedError, match="another's"):
             robovae.load(tmp_path)
+
+    def test_a_calibration_of_an_older_format(self, copied):
+        uncertainty = load_uncertainty(copied, load_model(copied).vae)
+        Part(FILE, "3", "a calibrated run", "").save(copied, uncertainty)
+        with pytest.raises(NotCalibratedError, match=f"expected format {FORM}, received 3; run `robovae cal"):
+            robovae.load(copied)
 
     def test_a_monitor_of_another_run(self, copied):
         text = (copied / "monitor.json").read_text()

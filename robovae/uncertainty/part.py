@@ -48,9 +48,11 @@ class Part:
         path, mend = run / self.file, f"run `robovae calibrate {run} --data DATA`"
         if not path.is_file():
             raise NotCalibratedError(f"{run}: expected {self.whole} ({self.file}), received none; {mend}")
-        tensors = read_tensors(path)
+        tensors, note = read_tensors(path), read_note(path)
+        if (form := note.get("format", "none")) != self.form:
+            raise NotCalibratedError(f"{path}: expected format {self.form}, received {form}; {mend}")
         module = build(tensors)
-        if read_note(path) != self._note(run) or _shapes(module.state_dict()) != _shapes(tensors):
+        if note != self._note(run) or _shapes(module.state_dict()) != _shapes(tensors):
             raise NotCalibratedError(f"{path}: expected {self.other}; {mend}")
         module.load_state_dict(tensors)
         module.requires_grad_(False)
