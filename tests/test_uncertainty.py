@@ -189,6 +189,12 @@ class TestScores:
         softened = torch.cat([softened, frames[300:, ..., -1:]], 3)
         assert float(fitted(power(softened)).min()) > float(fitted(power(frames[300:])).max())
 
+    def test_what_never_varies_has_a_distance(self):
+        fitted = Mahalanobis(3)
+        fitted.fit(torch.ones(50, 3))
+        assert torch.isfinite(fitted(torch.ones(2, 3))).all()
+        assert float(fitted(torch.full((1, 3), 1.1))) > float(fitted(torch.ones(1, 3)))
+
     def test_a_frame_without_structure_has_a_spectrum(self):
         assert torch.isfinite(power(torch.zeros(2, 3, 16, 16))).all()
 
@@ -329,6 +335,18 @@ class TestCalibratedRun:
         for name in CALIBRATION:
             assert (tmp_path / "run" / name).read_bytes() == (run / name).read_bytes(), name
         assert not [*run.glob(".*")], "something was left behind"
+
+    def test_a_spectrum_that_never_varies_is_left_out(self, copied, data, monkeypatch):
+        assert "spectrum" in robovae.load_monitor(copied).calibration.evidence.scores
+        monkeypatch.setattr(
+            "robovae.uncertainty.look.power", lambda images: torch.ones(len(images), 2 * ORDERS)
+        )
+        calibrate_run(copied, data, CalibrateConfig.tiny())
+        monitor, episode = robovae.load_monitor(copied), EpisodeStore(data).split("test")[0]
+        assert "spectrum" not in monitor.calibration.evidence.scores
+        assert np.isfinite(monitor.score(episode.image)).all()
+        assert set(monitor.scores(episode.image)) == {*SCORES}
+        assert len(monitor.watch(episode.image, episode.action)) == len(episode.image)
 
     def test_temporal_scores_follow_the_filter_and_the_others_do_not(self, run, data):
         scorer, footage = Scorer.load(run), Footage.of(EpisodeStore(data).split("test"))

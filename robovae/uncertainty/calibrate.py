@@ -23,7 +23,7 @@ from robovae.uncertainty.fitting import fit_uncertainty
 from robovae.uncertainty.following import TEMPORAL, TOLD
 from robovae.uncertainty.frame_monitor import FILE
 from robovae.uncertainty.model import FORM, Uncertainty, save_uncertainty
-from robovae.uncertainty.scores import SCORES
+from robovae.uncertainty.scores import CONSTANT, SCORES
 from robovae.uncertainty.scoring import Doubles, Frames, Scorer
 
 FORMATS = {"uncertainty": FORM, "monitor": FORMAT}
@@ -70,7 +70,7 @@ def calibrate_run(
     scorer = Scorer(model, uncertainty, dynamics)
     fitting, limiting = _parted(train, held_out, config)
     scales = [scores for store in fitting for scores in _scored(scorer, store, tell)]
-    silent = {*TOLD, *(name for name in TEMPORAL if _never_rises(name, scales))}
+    silent = {*TOLD, *(name for name in (*TEMPORAL, *CONSTANT) if _never_rises(name, scales))}
     calibration = calibrate(
         _without(silent, scales),
         _without(silent, _scored(scorer, limiting, tell)),
@@ -153,7 +153,7 @@ def _scored(scorer: Scorer, store: EpisodeStore, tell: OnCalibrate) -> list[dict
 
 
 def _never_rises(name: str, episodes: Sequence[Mapping[str, Doubles]]) -> bool:
-    """Whether a score sits at its highest value: stillness does, where a robot hardly ever moves."""
+    """Whether a score sits at its highest value, as stillness does where a robot hardly ever moves."""
     values = np.concatenate([scores[name] for scores in episodes])
     return bool(np.median([scores[name].max() for scores in episodes]) <= np.median(values))
 

@@ -13,7 +13,7 @@ from robovae.monitor import Calibration, Monitor, MonitorError, Verdict
 from robovae.run.files import SCORING, run_digest
 from robovae.uncertainty.following import TEMPORAL
 from robovae.uncertainty.model import Insight
-from robovae.uncertainty.scores import SCORES
+from robovae.uncertainty.scores import CONSTANT, SCORES
 from robovae.uncertainty.scoring import Doubles, Frames, Scorer, Sequences
 
 FILE = "monitor.json"
@@ -35,7 +35,7 @@ class FrameMonitor:
     """
 
     def __init__(self, scorer: Scorer, calibration: Calibration) -> None:
-        if not {*SCORES} <= {*calibration.evidence.scores} <= {*_NAMES}:
+        if not {*SCORES} - {*CONSTANT} <= {*calibration.evidence.scores} <= {*_NAMES}:
             raise MonitorError(
                 f"expected a calibration of {', '.join(_NAMES)}, received one of "
                 f"{', '.join(calibration.evidence.scores)}; run `robovae calibrate`"
@@ -106,8 +106,7 @@ class FrameMonitor:
             FrameError: see `scores`.
         """
         found = self.scorer.sequence_scores(footage, seen)
-        alone = {name: values for name, values in found.items() if name in SCORES}
-        return {**found, "monitor": self._combined(alone)}
+        return {**found, "monitor": self._combined(found)}
 
     def reset(self) -> None:
         """Begin an episode."""
@@ -174,5 +173,8 @@ class FrameMonitor:
         evidence, count = self.calibration.evidence, len(next(iter(scores.values())))
         usual = dict(zip(evidence.scores, evidence.centre, strict=True))
         return self._monitor.score(
-            {**{name: np.full(count, usual[name]) for name in TEMPORAL if name in usual}, **scores}
+            {
+                name: np.full(count, centre) if name in TEMPORAL else scores[name]
+                for name, centre in usual.items()
+            }
         )

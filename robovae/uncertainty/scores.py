@@ -8,6 +8,9 @@ from robovae.uncertainty.look import ORDERS, Look
 
 SCORES = ("surprise", "peak", "statistics", "spectrum", "sigma")
 """Names, in the order of the columns that `Strangeness` gives."""
+CONSTANT = ("spectrum",)
+"""Those that are left out of a calibration where they never vary: a square that moves over a plain ground is
+as sharp wherever it is."""
 
 
 class Strangeness(nn.Module):
@@ -84,7 +87,9 @@ class Mahalanobis(nn.Module):
         covariance = centred.T @ centred / len(centred)
         diagonal = torch.diag(covariance.diagonal())
         shrunk = (1.0 - SHRINKAGE) * covariance + SHRINKAGE * diagonal
-        shrunk += 1e-10 * covariance.diagonal().mean() * torch.eye(len(shrunk), dtype=torch.float64)
+        # Not even where nothing varies at all is a direction of no width.
+        least = 1e-10 * covariance.diagonal().mean() + 1e-12
+        shrunk += least * torch.eye(len(shrunk), dtype=torch.float64)
         values, vectors = torch.linalg.eigh(shrunk)
         self.root.copy_(vectors * values.rsqrt())
 
