@@ -49,7 +49,7 @@ from robovae.judge.exact import binomial_interval, poisson_interval
 from robovae.judge.feature_detectors import FeatureResidual, pooled_features
 from robovae.judge.metrics import (
     auroc,
-    coverage,
+    covered,
     delay_statistics,
     fpr_at_tpr,
     nll_terms,
@@ -159,10 +159,10 @@ def test_coverage_and_nll_of_a_true_and_of_an_overconfident_sigma() -> None:
     rng = np.random.default_rng(0)
     mu, sigma = np.zeros((40_000, 2)), np.full((40_000, 2), 0.5)
     reference = 0.5 * rng.standard_normal(mu.shape)
-    true, sure = coverage(mu, sigma, reference), coverage(mu, sigma / 4, reference)
-    for level, name in ((0.5, "50"), (0.68, "68"), (0.9, "90"), (0.95, "95")):
-        assert true[name] == pytest.approx(level, abs=0.01)
-        assert sure[name] < level / 2
+    true, sure = (covered(reference - mu, width).mean(axis=(0, 1)) for width in (sigma, sigma / 4))
+    for place, level in enumerate((0.5, 0.68, 0.9, 0.95)):
+        assert true[place] == pytest.approx(level, abs=0.01)
+        assert sure[place] < level / 2
     entropy = 0.5 * math.log(2 * math.pi * math.e * 0.25)
     assert nll_terms(reference, sigma).mean() == pytest.approx(entropy, abs=0.01)
     assert nll_terms(reference, sigma / 4).mean() > entropy + 1

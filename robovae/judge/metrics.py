@@ -112,14 +112,6 @@ def covered(error: Doubles, sigma: Doubles, levels: Sequence[float] = LEVELS) ->
     return inside
 
 
-def coverage(
-    mu: Doubles, sigma: Doubles, reference: Doubles, levels: Sequence[float] = LEVELS
-) -> dict[str, float]:
-    """Share of elements whose reference lies in the central interval of N(mu, sigma^2), by level ("90")."""
-    shares = covered(reference - mu, sigma, levels).reshape(-1, len(levels)).mean(axis=0)
-    return {level_name(level): float(share) for level, share in zip(levels, shares, strict=True)}
-
-
 def level_name(level: float) -> str:
     """The name of a level in tables: 0.9 is "90"."""
     return f"{100 * level:g}"
