@@ -4,6 +4,7 @@ import importlib.util
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -336,7 +337,7 @@ def calibrated(data: Path) -> Path:
 def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     faults = {name: FAULTS[name] for name in ("dim", "salt", "late")}
     monkeypatch.setattr(robovae_envs.faults, "FAULTS", faults)
-    monkeypatch.setattr(Trial, "make_cell", lambda self, fault, severity: ToyLate(fault, severity, 0))
+    monkeypatch.setattr(Trial, "cells", lambda self, steps: partial(ToyLate, onset=0))
     spec = importlib.util.spec_from_file_location("filter_benchmark", SCRIPT)
     assert spec is not None
     assert spec.loader is not None

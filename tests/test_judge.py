@@ -931,6 +931,9 @@ def test_the_reader_loses_nothing_on_clean_mu_and_all_on_another_episodes() -> N
     assert footage.qpos is not None
     assert reader.lost(mu, mu, footage.qpos, every) == 0.0
     assert reader.lost(mu, np.roll(mu, 60, axis=0), footage.qpos, every) > 0.5
+    worse, late = mu.copy(), np.arange(len(footage)) % 20 >= 15
+    worse[late] = np.roll(mu, 3, axis=0)[late]  # what is hard to read late is not the fault's doing
+    assert reader.lost(worse, worse, footage.qpos, late) == 0.0
     with pytest.raises(JudgeError, match=r"tells with R² >= 0.5"):
         reader.lost(np.roll(mu, 60, axis=0), mu, footage.qpos, every)
     blind = Footage(footage.frames, footage.lengths, footage.action)

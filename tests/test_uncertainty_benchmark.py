@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -491,7 +492,7 @@ def toy_envs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(robovae_envs.faults, "FAULTS", faults)
     monkeypatch.setattr(robovae_envs.camera, "is_mujoco", lambda env: True)
     monkeypatch.setattr(Trial, "make_env", lambda self, *how: ToyLate(*(how or (None, 0, 0))))
-    monkeypatch.setattr(Trial, "make_cell", lambda self, fault, severity: ToyLate(fault, severity, 0))
+    monkeypatch.setattr(Trial, "cells", lambda self, steps: partial(ToyLate, onset=0))
     monkeypatch.setattr(Trial, "step_seconds", 0.02)
     monkeypatch.setattr(trial.Scale, "quick", classmethod(lambda cls: TINY))
 
@@ -708,6 +709,23 @@ def test_a_late_fault_draws_its_onset_from_the_seed() -> None:
     first = env.reset(seed=0)[0]["image"]
     seen = [first, *(env.step(np.zeros(2))[0]["image"] for _ in range(made[-1]))]
     assert [int(frame.max()) for frame in seen] == [230] * made[-1] + [57]
+
+
+def test_faults_of_timing_set_in_before_the_judge_cuts_an_episode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trial, "_usual", 1001)
+    monkeypatch.setattr(Trial, "_camera", lambda self: ToyEnv())
+    onsets = []
+
+    def fail(seen: gym.Env[Any, Any], fault: str, severity: int, *, onset: int) -> gym.Env[Any, Any]:
+        onsets.append(onset)
+        return seen
+
+    monkeypatch.setattr(robovae_envs.faults, "Faulty", fail)
+    env = Trial.cells(object.__new__(Trial), 50)("freeze", 3)
+    for seed in range(40):
+        env.reset(seed=seed)
+    assert min(onsets) >= 1
+    assert max(onsets) <= 25
 
 
 def test_tables_without_rows_are_left_out() -> None:

@@ -174,7 +174,8 @@ class Judge:
         """A row of all faults together, one of each, and one without any."""
         effort, trial = self.effort, self.trial
         seeds = range(FIRST_SEED, FIRST_SEED + effort.failing)
-        twins = Twins(trial.make_cell, seeds, steps=min(effort.steps, trial.steps))
+        steps = min(effort.steps, trial.steps)
+        twins = Twins(trial.cells(steps), seeds, steps=steps)
         joints = self.train.records[0].meta.get("joints") or []
         failing = Failing(
             self.dynamics, self.scorer, twins, BURSTS, self.nominal, self.footage, joints, effort.probe

@@ -202,7 +202,8 @@ def regret(trial: Trial, effort: Effort) -> list[Record]:
     names = [name for name, fault in tested().items() if fault.kind != "timing"]
     ground = replace(trial.ground(scale), calibration=None)
     cache = trial.run / "judge" / "regret"
-    found = judge(subject, ground, trial.make_cell, FAULTS, trial.config(scale, names), cache=cache)
+    config = trial.config(scale, names)
+    found = judge(subject, ground, trial.cells(config.steps), FAULTS, config, cache=cache)
     means, ms = found["summary"]["means"]["TEST"], subject.costs(ground.test)
     return [{"score": name, **means[name], "ms": ms[name]} for name in ("monitor", "likelihood_regret")]
 

@@ -149,7 +149,7 @@ def judged(trial: Trial, subject: Subject, scale: Scale, config: JudgeConfig) ->
         found = judge(
             subject,
             ground,
-            trial.make_cell,
+            trial.cells(config.steps),
             FAULTS,
             config,
             cache=trial.run / "judge" / "cells",

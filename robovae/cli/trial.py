@@ -15,7 +15,7 @@ from robovae.errors import RobovaeError
 from robovae.evaluate import ProbeConfig
 from robovae.evaluate.codes import spread, spread_frames
 from robovae.judge import Footage, Ground, JointReader, JudgeConfig, Subject, baselines, plan
-from robovae.judge.cells import joined, play
+from robovae.judge.cells import MakeEnv, joined, play
 from robovae.judge.detector import Remembering
 from robovae.judge.glance import Glance
 from robovae.records import file_digest
@@ -97,7 +97,7 @@ class Trial:
 
     @property
     def steps(self) -> int:
-        """Steps of the longest calibration episode: what the monitor promises, it promises for these."""
+        """Steps of the longest calibration episode: the monitor promises nothing beyond."""
         return self.monitor.calibration.longest - 1
 
     @cached_property
@@ -126,14 +126,22 @@ class Trial:
         seen = self._camera()
         return seen if fault is None else Faulty(seen, fault, severity, onset=onset)
 
-    def make_cell(self, fault: str | None, severity: int) -> gym.Env[Any, Any]:
-        """The same for the judge: scenes and sensors fail from the first frame on, timing later."""
+    def cells(self, steps: int) -> MakeEnv:
+        """What makes the same for the judge, on episodes that are cut after some steps.
+
+        Scenes and sensors fail from the first frame on, timing later: within the first half of an episode.
+        """
         from robovae_envs.faults import FAULTS, Faulty
 
-        if fault is None or FAULTS[fault].kind != "timing":
-            return self.make_env(fault, severity)
-        seen = self._camera()
-        return LateFault(seen, lambda onset: Faulty(seen, fault, severity, onset=onset), self._usual // 2)
+        latest = min(self._usual, steps + 1) // 2
+
+        def make(fault: str | None, severity: int) -> gym.Env[Any, Any]:
+            if fault is None or FAULTS[fault].kind != "timing":
+                return self.make_env(fault, severity)
+            seen = self._camera()
+            return LateFault(seen, lambda onset: Faulty(seen, fault, severity, onset=onset), latest)
+
+        return make
 
     def film(self, fault: str, severity: int) -> Film:
         """An episode in which a fault sets in after a third of a usual one, for the report."""

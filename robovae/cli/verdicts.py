@@ -164,7 +164,7 @@ def battery_tables(found: Mapping[str, Any]) -> list[RenderableType]:
     Args:
         found: of `battery`.
     """
-    promise = f"alpha {found['alpha']:g} an episode of {found['longest']} frames"
+    promise = f"alpha {found['alpha']:g} an episode like calibration's (at most {found['longest']} frames)"
     return [
         *titled(nominal_rows(found), f"false alarms: {promise}, gate {found['alpha_gate']:g} of frames"),
         *titled(

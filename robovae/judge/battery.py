@@ -98,8 +98,8 @@ def battery(
         cache: directory of one small JSON a policy and cell, see `watch_each`.
 
     Returns:
-        JSON-able. "alpha" and "alpha_gate", the promised rates, and "longest", the frames of an episode they
-        are promised for. "nominal": by policy "episodes", "frames", "false_alarms_an_episode" and
+        JSON-able. "alpha" and "alpha_gate", the promised rates; "longest", the most frames of the episodes
+        that they are promised for. "nominal": by policy "episodes", "frames", "false_alarms_an_episode" and
         "false_alarms_an_hour" (see `alarm_table`), "untrusted", the share of frames. "cells": by fault and
         severity "alarm" (see `alarm_table`; half of the episodes are clean) and "gate" (see `_gate`).
         "config", "seconds".

@@ -23,7 +23,7 @@ from robovae.judge.summary import summarise
 from robovae.judge.truth import Reference
 from robovae.records import digest, read_json, write_json
 
-FORMAT = 4
+FORMAT = 5
 """Version of a cell's record; raise it when a figure changes its meaning."""
 CONTROL_EPISODES = 2
 """Episodes on which severity 0 of every fault must change nothing."""

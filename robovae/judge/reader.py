@@ -69,15 +69,19 @@ class JointReader:
         """
         truth = joint_values(qpos, self._joints)[:, self._moving]
         variance = truth.var(axis=0) + 1e-12
-        kept = 1 - np.square(self._probe(clean) - truth).mean(axis=0) / variance
-        left = 1 - np.square(self._probe(faulted[changed]) - truth[changed]).mean(axis=0) / variance
+        missed = np.square(self._probe(clean) - truth)
+        kept = 1 - missed.mean(axis=0) / variance
         readable = kept >= READABLE
         if not readable.any():
             raise UnreadableError(
                 f"expected a joint that mu tells with R² >= {READABLE}, received {kept.max():.2f} at best; "
                 "train longer"
             )
-        return float(np.clip(1 - left[readable].clip(0.0).mean() / kept[readable].mean(), 0.0, 1.0))
+        # Both on the changed frames: what is hard to read there is no doing of a fault that sets in late.
+        told = 1 - missed[changed].mean(axis=0) / variance
+        left = 1 - np.square(self._probe(faulted[changed]) - truth[changed]).mean(axis=0) / variance
+        whole = max(float(told[readable].clip(0.0).mean()), 1e-12)
+        return float(np.clip(1 - left[readable].clip(0.0).mean() / whole, 0.0, 1.0))
 
 
 def joint_values(qpos: Doubles, joints: Sequence[Mapping[str, Any]]) -> Doubles:

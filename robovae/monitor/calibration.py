@@ -89,7 +89,8 @@ class Calibration:
     held: tuple[float, ...]
     """The same of episodes at rest: what the first frame of each adds up to, seen again and again."""
     longest: int
-    """Frames in the longest calibration episode: what is promised an episode is promised for this length."""
+    """Frames in the longest calibration episode. What is promised is promised for episodes as long as those
+    of the calibration are, not for all of them at this length."""
 
     def __post_init__(self) -> None:
         lowest = min(self.threshold, self.frames.limit(self.config.alpha_gate))
