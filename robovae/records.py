@@ -53,6 +53,15 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
+def sync(path: Path) -> None:
+    """See a file, or the names in a directory, safe on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def file_digest(path: Path) -> str:
     """Hex SHA-256 of a file.
 

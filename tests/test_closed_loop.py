@@ -40,6 +40,7 @@ from robovae.closed_loop.scores import Yardstick, higher, iqm, less, mean, worst
 from robovae.closed_loop.summary import alarms, figures
 from robovae.closed_loop.video import record, side_by_side
 from robovae.judge import JudgeError
+from robovae.judge.exact import binomial_interval
 from robovae.uncertainty import NotCalibratedError
 from tests.toy_env import ToyEnv
 
@@ -564,13 +565,38 @@ def test_alarms_before_the_onset_count_for_nothing(tmp_path: Path) -> None:
     times = [(5, 5), (5, None), (5, 3), (None, 2)]  # caught, missed, false, ended before the fault
     ledger.add(
         [
-            {"key": book.key("guard", stays, seed), "onset": onset, "alarm": alarm}
+            {"key": book.key("guard", stays, seed), "seed": seed, "onset": onset, "alarm": alarm}
             for seed, (onset, alarm) in zip(CONFIG.seeds, times, strict=True)
         ]
     )
     rate = alarms(book, "guard", [stays])
     assert rate is not None
     assert (rate["value"], rate["of"]) == (0.5, 2)
+
+
+def test_the_interval_of_alarms_takes_no_seed_for_several(tmp_path: Path) -> None:
+    times = {3: None, 5: 5}
+    both = [Condition("dark", severity, "sensor", "TEST", PERSISTENT) for severity in times]
+    ledger = Ledger(tmp_path / "x")
+    book = Book(known(), replace(CONFIG, episodes=4), ledger)
+    ledger.add(
+        [
+            {"key": book.key("guard", one, seed), "seed": seed, "onset": 5, "alarm": alarm}
+            for one in both
+            for seed, alarm in zip(book.config.seeds, (5, 5, None, times[one.severity]), strict=True)
+        ]
+    )
+    rate = alarms(book, "guard", both)
+    assert rate is not None
+    assert (rate["value"], rate["of"]) == (5 / 8, 8)
+    assert rate["low"] == binomial_interval(2, 4)[0]  # seeds that alarm under both
+    assert rate["high"] == binomial_interval(3, 4)[1]  # under either
+
+
+def test_a_control_that_was_not_played_is_not_met(tmp_path: Path) -> None:
+    result = judge_loop(CREW, known(), FAULTS, replace(CONFIG, controls=0), Ledger(tmp_path / "x"))
+    control = next(one for one in result["targets"] if "severity 0" in one["target"])
+    assert control["reached"] is None
 
 
 def test_figures_are_of_the_episodes(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -218,6 +219,7 @@ def test_the_command_judges_and_goes_on(
     assert [row["arm"] for row in found["clean"]] == [*SIGHTED, "zero", "random", "fallback", "state"]
     assert found["reference"]["arm"] == "state"
     assert found["controls"][0]["changed"] == 0
+    assert [row["part"] for row in found["policies"]] == ["nominal", "filtered", "state"]
     assert {row["share"] for row in found["pooled"]} == {0.25}
     folder = there / "control"
     whole = json.loads((folder / "control.json").read_text())
@@ -241,6 +243,25 @@ def test_the_command_judges_and_goes_on(
     assert control_run(there, "quick")["written"]
     assert played[0] > 0
     assert played[1] == 0
+
+
+@pytest.mark.usefixtures("toys")
+def test_faults_that_stay_set_in_within_the_episodes_of_the_environment(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(*how: Any) -> Any:
+        env = make_toy_env(*how)
+        env.unwrapped.spec = gym.envs.registration.EnvSpec("Toy-v0", max_episode_steps=6)
+        return env
+
+    monkeypatch.setattr(control, "make_env", short)
+    there = copied(run, tmp_path)
+    control.looped(Cast.find(there), replace(TINY, steps=200))
+    whole = json.loads((there / "control" / "control.json").read_text())
+    onsets = [row["onset"] for row in whole["episodes"] if row["share"] == 1.0]
+    assert whole["config"]["steps"] == 6
+    assert onsets
+    assert max(onsets) <= 3
 
 
 @pytest.mark.usefixtures("toys")

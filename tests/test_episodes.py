@@ -571,6 +571,25 @@ class TestStore:
         for episode in held:
             assert_same(episode, make_episode(episode.seed, steps=len(episode)))
 
+    def test_files_that_others_hold_leave_room_for_a_few_maps(
+        self, dataset: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store, bare, real, left = EpisodeStore(dataset), EpisodeStore(dataset), Path.open, [2]
+
+        def scarce(path: Path, *how: Any) -> Any:
+            left[0] -= 1
+            if left[0] < 0:
+                left[0] = 2
+                raise OSError(errno.EMFILE, "Too many open files")
+            return real(path, *how)
+
+        monkeypatch.setattr(Path, "open", scarce)
+        for seed, episode in zip(store.seeds, store, strict=True):
+            assert_same(episode, make_episode(seed, steps=len(episode)))
+        left[0] = 0
+        with pytest.raises(EpisodeError, match=r"Too many open files; raise `ulimit -n`"):
+            bare.frames([0])
+
     @pytest.mark.parametrize(
         ("other", "what"),
         [

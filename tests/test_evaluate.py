@@ -1,6 +1,7 @@
 """Every measurement on something whose answer is known, and on something it must score badly."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -426,6 +427,16 @@ def test_training_episodes_are_no_test(
 ) -> None:
     with pytest.raises(EvaluateError, match="expected held-out episodes, received training episode 0 among"):
         evaluate(perceiver, stores[1], stores[1], TINY)
+
+
+def test_a_copy_of_a_training_episode_is_no_test(
+    perceiver: Perceiver, stores: tuple[EpisodeStore, EpisodeStore], tmp_path: Path
+) -> None:
+    (tmp_path / "copy").mkdir()
+    for record in stores[1].records[:2]:
+        shutil.copy(record.path, tmp_path / "copy")
+    with pytest.raises(EvaluateError, match="received training episode 0 among"):
+        evaluate(perceiver, EpisodeStore(tmp_path / "copy"), stores[1], TINY)
 
 
 def test_a_run_is_evaluated_on_the_splits_of_its_dataset(

@@ -18,6 +18,7 @@ from robovae.export import ExportError, Graph, export_run
 from robovae.export import writing as module
 from robovae.export.graph import STATE, load_graph
 from robovae.filter import BeliefFilter, save_dynamics
+from robovae.frames import FrameError
 from robovae.monitor import Monitor, Verdict, Why
 from robovae.run.directory import RunFacts, build_model, save_model
 from robovae.uncertainty import (
@@ -132,6 +133,32 @@ class TestGraph:
             export_run(run)
         with pytest.raises(ExportError, match="received none"):  # and nothing is left to be used
             robovae.load(run, engine="onnx")
+
+    def test_numbers_that_are_none_are_refused(self, run, monkeypatch):
+        real = Graph.run
+
+        def spoiled(self, inputs):
+            return {**real(self, inputs), "mu": np.full((len(inputs["frames"]), LATENTS), np.nan, np.float32)}
+
+        monkeypatch.setattr(Graph, "run", spoiled)
+        with pytest.raises(ExportError, match="mu: the graph gives other numbers than torch"):
+            export_run(run)
+
+    def test_at_a_first_frame_nothing_else_counts(self, exported, data):
+        graph, frames = load_graph(exported), EpisodeStore(data).split("test").frames(np.arange(2))
+        about = json.loads((exported / "export" / "robovae.json").read_text())
+        inputs = {
+            name: np.full([2, *entry["shape"][1:]], np.nan, np.float32)
+            for name, entry in about["inputs"].items()
+        }
+        found = graph.run({**inputs, "frames": frames, "first": np.ones((2, 1), np.float32)})
+        assert all(np.isfinite(value).all() for value in found.values())
+        assert not found["next_memory"].any()
+
+    def test_frames_of_another_shape_are_refused(self, exported):
+        monitor = FrameMonitor.load(exported, engine="onnx")
+        with pytest.raises(FrameError, match="expected"):
+            monitor.update(np.zeros((8, 8, 3), np.uint8))
 
     def test_a_graph_of_another_calibration_is_refused(self, run, data):
         calibrate_run(run, data, replace(CalibrateConfig.tiny(), seed=1))

@@ -609,6 +609,23 @@ def test_a_missing_number_of_a_score_is_refused():
 
 
 @pytest.mark.parametrize(
+    ("part", "number"), [("limit", float("nan")), ("limit", -1e9), ("excess", -1.0), ("ceiling", 0.0)]
+)
+def test_a_scale_that_no_score_can_be_measured_by_is_refused(part, number):
+    """It would tell no frame from another: silence where an alarm is due."""
+    data = CALIBRATION.to_dict()
+    data["evidence"][part] = [number, *data["evidence"][part][1:]]
+    with pytest.raises(ConfigError, match=r"expected finite scales.*run `robovae calibrate`"):
+        Calibration.from_dict(data)
+
+
+@pytest.mark.parametrize("knots", [(2.0, 1.0), (1.0, float("nan"))])
+def test_knots_out_of_order_are_refused(knots):
+    with pytest.raises(CalibrationError, match="expected rising knots"):
+        FrameTail(knots, (0.5, 0.0), 99)
+
+
+@pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"alpha_gate": 0.0}, "alpha_gate: expected a rate"),

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -205,6 +206,35 @@ def test_an_interruption_of_the_last_episodes_costs_no_training(run, monkeypatch
 
 def pressed(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_a_calibration_made_anew_meanwhile_is_not_vouched_for(run):
+    def recalibrate(event: PolicyEvent) -> None:
+        (run / "uncertainty.safetensors").write_bytes(b"another")
+
+    mu = replace(TINY, features="mu")
+    with pytest.raises(PolicyError, match="that the training began with, received others; put those back"):
+        train_policy(run, make_env, mu, recalibrate)
+    assert not (run / "policy" / "policy.json").exists()
+    (run / "uncertainty.safetensors").unlink()
+    events: list[PolicyEvent] = []
+    train_policy(run, make_env, mu, events.append)
+    assert (events[0].kind, events[0].steps) == ("resume", 60)
+
+
+def test_an_evaluation_is_no_time_of_training_though_it_is_interrupted(run, monkeypatch):
+    real, passed = time.monotonic, [0.0]
+
+    def slow(*_: object) -> None:
+        passed[0] += 1000.0
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session.time, "monotonic", lambda: real() + passed[0])
+    monkeypatch.setattr(session.Session, "_evaluate", slow)
+    with pytest.raises(KeyboardInterrupt):
+        train_policy(run, make_env, TINY)
+    state = json.loads((run / "policy" / "checkpoint-24" / "state.json").read_text())
+    assert 0 < state["seconds"] < 900
 
 
 @pytest.mark.parametrize("name", ["sb3.zip", "replay.safetensors", "best.safetensors"])

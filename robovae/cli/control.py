@@ -122,7 +122,8 @@ def looped(
         again: whether to forget what was played.
 
     Returns:
-        The figures without the episodes behind them, and the files.
+        The figures without the episodes behind them, "policies" (see `Cast.policies`) among them, and the
+        files.
 
     Raises:
         ClosedLoopError: the reference is no better than zero action.
@@ -134,6 +135,9 @@ def looped(
         (folder / LEDGER).unlink(missing_ok=True)
     env = make(None, 0, ())
     try:
+        # Faults set in within an episode as it is, not as it would be cut.
+        limit = env.spec.max_episode_steps if env.spec else None
+        config = replace(config, steps=min(config.steps, limit or config.steps))
         cast = cast.measured(env, config.steps)
     finally:
         env.close()
@@ -147,6 +151,7 @@ def looped(
             workers=workers,
             on_part=update,
         )
+    result["policies"] = cast.policies()
     written = [write_json(folder / "control.json", result), to_csv(result, folder / "control.csv")]
     written.append(filmed(cast, make, config, folder / FILM))
     return brief(result), written

@@ -13,10 +13,10 @@ Found = Mapping[str, Any]
 
 
 def loop_tables(found: Found) -> list[RenderableType]:
-    """Targets, clean episodes, bursts pooled and by fault, faults that stay.
+    """Targets, policies, clean episodes, bursts pooled and by fault, faults that stay.
 
     Args:
-        found: of `judge_loop`, with or without its episodes.
+        found: of `looped`, with or without its episodes.
     """
     reference, config = found["reference"], found["config"]
     one = f"1 = {reference['arm']} ({reference['return']:.4g})"
@@ -24,6 +24,7 @@ def loop_tables(found: Found) -> list[RenderableType]:
     much = f"{config['episodes']} episodes of at most {config['steps']} steps an arm and condition"
     return [
         *titled(found["targets"], f"targets; {much}"),
+        *titled(found.get("policies", ()), "how the policies learnt; drop_share: of frames lost on purpose"),
         *titled([_clean(row) for row in found["clean"]], f"clean episodes; score: IQM, {scale}"),
         *titled(
             pooled(found["pooled"]),

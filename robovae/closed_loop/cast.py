@@ -96,6 +96,24 @@ class Cast:
         sigma = np.median(Perceiver.load(self.run)(np.stack(frames)).sigma, axis=0)
         return replace(self, sigma=tuple(map(float, sigma)))
 
+    def policies(self) -> list[dict[str, Any]]:
+        """How each part's policy learnt: a difference between arms may also be one of their training."""
+        found = []
+        for part in ("nominal", "filtered", "state"):
+            name = getattr(self, part)
+            if name is not None:
+                record = read_record(policy_dir(self.run, name)) or {}
+                config, judged = record.get("config") or {}, record.get("evaluation") or {}
+                found.append(
+                    {
+                        "part": part,
+                        "name": name,
+                        **{key: config.get(key) for key in ("steps", "seed", "drop_share")},
+                        "return": judged.get("mean"),
+                    }
+                )
+        return found
+
     def facts(self) -> dict[str, Any]:
         """All that decides what each arm does, by its name, JSON-able."""
         config = read_json(self.run / "config.json") or {}

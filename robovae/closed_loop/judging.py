@@ -72,7 +72,7 @@ def judge_loop(
     returns = {name: book.returns(name, [CLEAN]) for name in ("zero", reference)}
     yardstick = Yardstick.of(returns["zero"], returns[reference], draws=config.draws, seed=config.seed)
     lasting, identical = lasting_rows(book, yardstick, judged), control_rows(book, identities)
-    changed = sum(row["changed"] for row in identical)
+    changed = sum(row["changed"] for row in identical) if config.controls else None
     return {
         "reference": {"arm": reference, "return": yardstick.one, "zero_return": yardstick.zero},
         "clean": clean_rows(book, yardstick),

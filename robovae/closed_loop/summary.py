@@ -107,13 +107,22 @@ def lasting_rows(book: Book, yardstick: Yardstick, conditions: Sequence[Conditio
 
 
 def alarms(book: Book, arm: str, conditions: Sequence[Condition]) -> Row | None:
-    """The share of episodes in which an arm's alarm comes at the onset or later, with its exact interval.
+    """The share of episodes in which an arm's alarm comes at the onset or later, with its 95 % interval.
 
-    Episodes that end before the onset, or alarm before it, tell nothing and are left out.
+    Episodes that end before the onset, or alarm before it, tell nothing and are left out. Conditions share
+    their seeds, so that only seeds are independent: the interval reaches from the exact one of the seeds that
+    alarm under all conditions to the exact one of those that alarm under any, which holds the share however
+    alike the conditions are. For one condition it is the exact one.
     """
-    rows = [row for one in conditions for row in book.rows(arm, one) if row["onset"] is not None]
-    told = [row for row in rows if row["alarm"] is None or row["alarm"] >= row["onset"]]
-    return rate(sum(row["alarm"] is not None for row in told), len(told))
+    seeds: dict[int, list[bool]] = {}
+    for row in (row for one in conditions for row in book.rows(arm, one)):
+        if row["onset"] is not None and (row["alarm"] is None or row["alarm"] >= row["onset"]):
+            seeds.setdefault(row["seed"], []).append(row["alarm"] is not None)
+    every, any_ = (rate(sum(map(how, seeds.values())), len(seeds)) for how in (all, any))
+    if every is None or any_ is None:
+        return None
+    told = [alarmed for each in seeds.values() for alarmed in each]
+    return {"value": sum(told) / len(told), "low": every["low"], "high": any_["high"], "of": len(told)}
 
 
 def harmful(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -26,7 +26,7 @@ def targets(
     yardstick: Yardstick,
     conditions: Sequence[Condition],
     lasting: Sequence[Mapping[str, Any]],
-    changed: int,
+    changed: int | None,
 ) -> list[Target]:
     """Of what was played.
 
@@ -35,9 +35,10 @@ def targets(
         yardstick: of their scores.
         conditions: that were played.
         lasting: of `lasting_rows`.
-        changed: returns that severity 0 changed.
+        changed: returns that severity 0 changed; None if none was played.
     """
-    found = [Target("returns that severity 0 changed", float(changed), most=0.0)]
+    same = None if changed is None else float(changed)
+    found = [Target("returns that severity 0 changed", same, most=0.0)]
     for share, least in KEPT.items():
         found += _kept(book, yardstick, pooled(conditions, share), share, least)
     return [

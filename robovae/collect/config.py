@@ -10,6 +10,7 @@ from robovae.episodes import SPLITS, split_of
 from robovae.episodes.episode import MORE_TRAIN
 from robovae.errors import InterruptionError, RobovaeError
 from robovae.provenance import usable_cores
+from robovae.records import file_digest
 
 DEFAULT_MAX_STEPS = 1000
 
@@ -61,7 +62,10 @@ class CollectConfig:
 
     def remembered(self) -> dict[str, Any]:
         """What each episode remembers of it: that which decides what a seed shows."""
-        return {"policy": self.policy, "max_steps": self.max_steps}
+        found = {"policy": self.policy, "max_steps": self.max_steps}
+        where = trained_policy(Path(self.policy))
+        # A run's policy may have been trained again since.
+        return found if where is None else {**found, "policy_digest": file_digest(where / "policy.json")}
 
     def first_seed(self) -> int:
         """The seed of the first episode."""
@@ -98,6 +102,12 @@ def _check_integer(name: str, value: object, least: int) -> None:
     """Raise CollectError unless `value` is an integer of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise CollectError(f"{name} must be an integer of at least {least}, got {value!r}")
+
+
+def trained_policy(path: Path) -> Path | None:
+    """Where the policy lies that a path means, be it RUN or RUN/policy-NAME; None if there is none."""
+    found = [place for place in (path, path / "policy") if (place / "policy.json").is_file()]
+    return found[0].absolute() if found else None
 
 
 EventKind = Literal["start", "progress", "restart", "fallback", "stop", "done"]

@@ -18,7 +18,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from robovae.collect.config import CollectError
+from robovae.collect.config import CollectError, trained_policy
 from robovae.episodes import EpisodeStore
 
 Action = Any
@@ -215,7 +215,7 @@ def make_policy(name: str, env: gym.Env[Any, Any]) -> Policy:
         return BangBangPolicy(space)
     if name == "zero":
         return ConstantPolicy(rest_action(space))
-    if (where := _trained_policy(Path(name))) is not None:
+    if (where := trained_policy(Path(name))) is not None:
         from robovae.policy.collecting import RunPolicy  # brings torch, which no other policy needs
 
         return RunPolicy(where, env)
@@ -233,12 +233,6 @@ def rest_action(space: gym.Space[Any]) -> Action:
     if isinstance(space, gym.spaces.Box):
         return np.zeros(space.shape, space.dtype).clip(space.low, space.high)
     return int(space.start) if isinstance(space, gym.spaces.Discrete) else 0
-
-
-def _trained_policy(path: Path) -> Path | None:
-    """Where the policy lies that a path means, be it RUN or RUN/policy-NAME; None if there is none."""
-    found = [place for place in (path, path / "policy") if (place / "policy.json").is_file()]
-    return found[0].absolute() if found else None
 
 
 def _import(name: str, env: gym.Env[Any, Any]) -> Callable[[Observation], Action]:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +43,18 @@ def check_same_source(
     """See that new episodes belong with those that are there.
 
     Raises:
-        CollectError: if they come from another environment or RenderSpec, or if one of the seeds that would
-            be skipped was collected in another way (spread, policy, steps).
+        CollectError: if they come from another environment, RenderSpec or OpenGL, or if one of the seeds that
+            would be skipped was collected in another way (spread, policy, steps).
     """
-    wanted = set(config.seeds())
+    wanted, how = set(config.seeds()), config.remembered()
+    source = {"env_id": facts["env_id"], "render_spec": facts["render_spec"], "MUJOCO_GL": _gl(facts)}
     for record in records:
-        now = {name: facts[name] for name in ("env_id", "render_spec")}
-        if record.seed in wanted:
-            now |= {"spread": facts.get("spread"), **config.remembered()}
+        meta = record.meta
+        meta["MUJOCO_GL"] = _gl(meta)
+        more = {"spread": facts.get("spread"), **how} if record.seed in wanted else {}
+        now = {**source, **more}
         for name, value in now.items():
-            there = record.meta.get(name)
+            there = meta.get(name)
             if _normal(there) != _normal(value):
                 raise CollectError(
                     f"{record.path} has {name} {there}, this collection {value}: choose another directory "
@@ -70,6 +72,12 @@ def write_note(out: Path, note: dict[str, Any]) -> None:
         write_json(out / NOTE, note)
     except OSError as error:
         raise CollectError(f"{out / NOTE} cannot be written: {error.strerror}") from error
+
+
+def _gl(facts: Mapping[str, Any]) -> str | None:
+    """MUJOCO_GL as the facts of an environment tell it: another OpenGL is another camera."""
+    name: str | None = facts.get("versions", {}).get("gl")
+    return name
 
 
 def _normal(value: Any) -> str:

@@ -28,7 +28,8 @@ class GuardStep:
     trusted: bool
     """Whether the frame was: by the gate, or by the caller in its place."""
     coasted: int
-    """Frames in a row that were not trusted, this one included."""
+    """Frames in a row that the belief went on without, this one included; one that is weighed for what its
+    sigma says, trusted or not, ends the row."""
     mu: NDArray[np.float32]
     """Mean of the belief that the features were built on, (D,)."""
     sigma: float
@@ -66,8 +67,8 @@ def summary_of(steps: Sequence[GuardStep]) -> dict[str, Any]:
 
     Returns:
         "steps"; of these "policy", "coast" and "fallback" by who acted, "untrusted" frames, "problems" and
-        "interventions" (see `GuardStep`); "longest", the most frames in a row that were not trusted; and
-        "alarm", whether any step had one.
+        "interventions" (see `GuardStep`); "longest", the most frames in a row that the belief went on
+        without; and "alarm", whether any step had one.
     """
     modes = [step.mode for step in steps]
     return {

@@ -1,5 +1,6 @@
 """Memory maps of episode files, opened when first needed and bounded in number."""
 
+import errno
 import mmap
 import os
 import resource
@@ -86,7 +87,12 @@ class FileMaps:
                     return memoryview(file.read())
                 mapped = _map_file(file.fileno())
         except OSError as error:
-            raise EpisodeError(f"{path}: cannot be read: {error.strerror}; check the file") from error
+            if error.errno == errno.EMFILE and self._open:  # other stores hold files too: make do with fewer
+                self._open.clear()
+                self._address[:] = 0
+                return self._map(path, size)
+            mend = "raise `ulimit -n`" if error.errno == errno.EMFILE else "check the file"
+            raise EpisodeError(f"{path}: cannot be read: {error.strerror}; {mend}") from error
         self._alive.add(mapped)
         return memoryview(mapped)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from robovae.episodes.episode import Episode, EpisodeError, dtype_code
 from robovae.episodes.layout import content_digest, dtype_of, encode_header, meta_text
 from robovae.episodes.loading import SUFFIX
+from robovae.records import sync
 
 Whole = tuple[Mapping[str, tuple[str, str]], Mapping[str, NDArray[Any]]]
 """What goes into one file: {array name prefix: (metadata text, digest)}, and arrays by prefix + name."""
@@ -83,7 +84,7 @@ def _write_all(wholes: Mapping[Path, Whole]) -> None:
         for path, aside in asides.items():
             aside.rename(path)
         for directory in {path.parent for path in asides}:
-            _sync_directory(directory)
+            sync(directory)
     except OSError as error:
         raise EpisodeError(
             f"{path}: cannot be written: {error.strerror}; free space or choose another directory"
@@ -135,11 +136,3 @@ def _is_stale(name: str) -> bool:
     except PermissionError:
         return False
     return False
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -140,8 +140,9 @@ def evaluate(
 
 
 def _check_apart(store: EpisodeStore, train_store: EpisodeStore) -> None:
-    seeds = sorted(set(store.seeds) & set(train_store.seeds))
-    if seeds and store.path.resolve() == train_store.path.resolve():
+    known = {record.sha256 for record in train_store.records}
+    seeds = sorted(record.seed for record in store.records if record.sha256 in known)
+    if seeds:
         raise EvaluateError(
             f"expected held-out episodes, received training episode {seeds[0]} among them; "
             'use store.split("test") and store.split("train")'

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robovae.export.errors import ExportError
+from robovae.frames import check_frames
 from robovae.gaussian import Gaussian
 from robovae.records import file_digest, read_json
 from robovae.run.files import SCORING
@@ -21,7 +22,7 @@ ENGINES = ("torch", "onnx")
 """Who can compute the beliefs and scores of a run."""
 FOLDER, GRAPH, ABOUT = "export", "robovae.onnx", "robovae.json"
 """In a run directory: the folder, the graph, and what it takes and gives."""
-FORMAT = 3
+FORMAT = 4
 """Version of the names in them."""
 STATE = ("last", "memory", "seen")
 """Inputs that come from the frame before."""
@@ -91,9 +92,9 @@ class Graph:
         after = {"last": found["posterior_mu"], "memory": found["next_memory"], "seen": found["mu"]}
         return _insight(tensors), tensors["scores"][:, len(SCORES) :], after
 
-    def watch(self) -> "GraphWatch":
-        """What follows the frames of a robot, one by one."""
-        return GraphWatch(self)
+    def watch(self, frame_shape: tuple[int, int, int]) -> "GraphWatch":
+        """What follows the frames (H, W, 3) of a robot, one by one."""
+        return GraphWatch(self, frame_shape)
 
 
 class GraphWatch:
@@ -101,10 +102,11 @@ class GraphWatch:
 
     Args:
         graph: of a run.
+        frame_shape: (H, W, 3) of its frames.
     """
 
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
+    def __init__(self, graph: Graph, frame_shape: tuple[int, int, int]) -> None:
+        self._graph, self._frame_shape = graph, frame_shape
         self.reset()
 
     def reset(self) -> None:
@@ -113,8 +115,8 @@ class GraphWatch:
 
     def step(self, frames: Frames, action: Tensor | None) -> tuple[Insight, Tensor]:
         """See `Watch.step`."""
-        taken = None if action is None else action.numpy()
-        seen, temporal, self._state = self._graph.step(frames, taken, self._state)
+        taken, checked = None if action is None else action.numpy(), check_frames(frames, self._frame_shape)
+        seen, temporal, self._state = self._graph.step(checked, taken, self._state)
         return seen, temporal
 
 

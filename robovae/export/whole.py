@@ -30,8 +30,7 @@ class Whole(nn.Module):
         look, total = insight.look, insight.total
         prior, after = self.dynamics.step(last, action, memory)
         posterior = fuse(prior, total)
-        going_on = 1.0 - first
-        temporal = going_on * temporal_scores(total, prior, last, seen)
+        temporal = temporal_scores(total, prior, last, seen)
         return (
             *total,
             *look.lone,
@@ -39,9 +38,9 @@ class Whole(nn.Module):
             look.surprise,
             look.statistics,
             look.spectrum,
-            torch.cat([insight.scores, temporal], 1),
-            # Nothing leads to a first frame: its posterior is its own belief.
+            # Nothing leads to a first frame: its posterior is its own belief. What else there is may be NaN.
+            torch.cat([insight.scores, torch.where(first > 0, torch.zeros_like(temporal), temporal)], 1),
             torch.where(first > 0, total.mu, posterior.mu),
             torch.where(first > 0, total.log_sigma, posterior.log_sigma),
-            going_on * after,
+            torch.where(first > 0, torch.zeros_like(after), after),
         )

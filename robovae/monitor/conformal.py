@@ -117,7 +117,7 @@ class FrameTail:
     nominal frames that is <= alpha on average. Only some values are kept; p is rounded up to theirs.
 
     Raises:
-        CalibrationError: there are no knots, or not as many shares.
+        CalibrationError: there are no knots, not as many shares, or not in their order.
     """
 
     knots: tuple[float, ...]
@@ -131,6 +131,13 @@ class FrameTail:
         if not self.knots or len(self.knots) != len(self.shares):
             raise CalibrationError(
                 f"expected a share for each knot, received {len(self.shares)} for {len(self.knots)}"
+            )
+        knots, shares = np.asarray(self.knots), np.asarray(self.shares)
+        ordered = (np.diff(knots) > 0).all() and (np.diff(shares) <= 0).all()
+        if not (np.isfinite(knots).all() and ordered and (shares >= 0).all() and (shares < 1).all()):
+            raise CalibrationError(
+                "expected rising knots, and falling shares from 0 to 1, received others; "
+                "run `robovae calibrate`"
             )
 
     @classmethod

@@ -43,7 +43,7 @@ class Evidence:
     """How K scores become levels and means.
 
     Raises:
-        MonitorError: a number is missing or too many.
+        MonitorError: a number is missing or too many, or none that a score can be measured by.
     """
 
     scores: tuple[str, ...]
@@ -66,6 +66,13 @@ class Evidence:
             raise MonitorError(
                 f"expected centre and limit for each of {len(self.scores)} scores, ceiling and excess for "
                 "its level and its mean, received others"
+            )
+        numbers = (*self.centre, *self.limit, self.memory, *self.ceiling, *self.excess)
+        rising = all(low < high for low, high in zip(self.centre, self.limit, strict=True))
+        if not (all(map(isfinite, numbers)) and rising and min(*self.ceiling, *self.excess) > 0):
+            raise MonitorError(
+                "expected finite scales, limits above their centres, and ceilings and excesses above 0, "
+                "received others; run `robovae calibrate`"
             )
 
     @classmethod

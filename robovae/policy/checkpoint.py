@@ -14,7 +14,7 @@ from stable_baselines3.common.save_util import load_from_zip_file
 from robovae.policy.config import PolicyError
 from robovae.policy.network import Actor
 from robovae.policy.saving import actor_from, actor_tensors
-from robovae.records import read_json, write_json
+from robovae.records import read_json, sync, write_json
 from robovae.run.directory import RunError, read_note, read_tensors, write_tensors
 
 SB3, STATE, REPLAY, BEST = "sb3.zip", "state.json", "replay.safetensors", "best.safetensors"
@@ -63,13 +63,16 @@ def save_checkpoint(
     aside.mkdir(parents=True)
     try:
         learner.save(aside / SB3)
+        sync(aside / SB3)
         if getattr(learner, "replay_buffer", None) is not None:
             _save_replay(aside / REPLAY, learner)
         if best is not None:
             like = {"activation": best.activation, "head": best.head}
             write_tensors(aside / BEST, actor_tensors(best), {"network": json.dumps(like)})
         write_json(aside / STATE, {"key": key, **asdict(progress)})
+        sync(aside)
         aside.rename(whole)
+        sync(where)  # only then may the older ones go
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     drop_checkpoints(where, but=whole)

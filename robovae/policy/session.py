@@ -119,7 +119,10 @@ class Session:
 
     def _judge(self) -> None:
         actor, progress = extract_actor(self.learner), self.progress
-        found = self._evaluate(actor, CHOICE_SEED, self.config.eval_episodes)
+        try:
+            found = self._evaluate(actor, CHOICE_SEED, self.config.eval_episodes)
+        finally:
+            self._mark = time.monotonic()  # interrupted or not, this is no time of training
         row = {"step": progress.steps, "seconds": round(progress.seconds, 3), **found}
         progress.rows.append(row)
         write_rows(self.where, progress.rows)
@@ -127,7 +130,6 @@ class Session:
         if progress.best_mean is None or found["mean"] >= progress.best_mean:
             progress.best_step, progress.best_mean, self.best = progress.steps, found["mean"], actor
         self._say("evaluation", episode_return=found["mean"])
-        self._mark = time.monotonic()
 
     def _evaluate(self, actor: Actor, first: int, episodes: int) -> dict[str, Any]:
         seeds = list(range(first, first + episodes))

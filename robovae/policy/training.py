@@ -16,7 +16,7 @@ from robovae.policy.config import OnPolicy, PolicyConfig, PolicyError, PolicyEve
 from robovae.policy.learner import make_learner
 from robovae.policy.saving import fingerprints, policy_dir, read_record, save_policy
 from robovae.policy.session import Session
-from robovae.records import digest
+from robovae.records import digest, sync
 from robovae.run.directory import load_model
 
 HOW_NOT_WHAT = ("checkpoint_seconds", "device", "threads")
@@ -101,12 +101,22 @@ def _finished(where: Path, done: dict[str, Any], key: str, tell: OnPolicy) -> di
 
 
 def _finish(run: Path, where: Path, session: Session, key: str) -> dict[str, Any]:
-    """Judge what is kept, write it, and let go of what was there to resume from."""
+    """Judge what is kept, write it, and let go of what was there to resume from.
+
+    Raises:
+        PolicyError: model, calibration or filter of the run are no longer those that the policy learnt with.
+    """
+    if _key(run, session.config, session.arena.env_id) != key:
+        raise PolicyError(
+            f"{run}: expected the model, calibration and filter that the training began with, received "
+            f"others; put those back and run the same command, or delete {where}"
+        )
     actor = session.kept()
     record = {"key": key, "env_id": session.arena.env_id, **fingerprints(run, session.config.sees)}
     record |= session.result(actor)
     aside = where / f".{os.getpid()}.{SB3}"
     session.learner.save(aside)
+    sync(aside)
     aside.replace(where / SB3)
     done = save_policy(where, actor, record)
     told = {name: done[name] for name in ("config", "seconds", "kept", "evaluation")}

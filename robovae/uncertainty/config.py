@@ -38,7 +38,7 @@ class CalibrateConfig:
     """How the dynamics of the belief filter are trained."""
 
     def __post_init__(self) -> None:
-        check_least(self, RobovaeError, nominal=1, corrupted=1, steps=1, batch=1, fitting=1, seed=0)
+        check_least(self, RobovaeError, nominal=2, corrupted=1, steps=1, batch=1, fitting=1, seed=0)
 
     @classmethod
     def tiny(cls) -> "CalibrateConfig":

@@ -102,7 +102,9 @@ class Scorer:
 
     def watch(self) -> Watch:
         """What follows the frames of a robot, one by one."""
-        return TorchWatch(self.insight, self.dynamics) if self._graph is None else self._graph.watch()
+        if self._graph is None:
+            return TorchWatch(self.insight, self.dynamics)
+        return self._graph.watch(self.model.facts.frame_shape)
 
     def scores(self, frames: Frames) -> dict[str, Doubles]:
         """Frames (B, H, W, 3) -> (B,) by name.

@@ -34,8 +34,6 @@ class Scenery:
         if self._fault.name != "texture":
             edit = EDITS[self._fault.name](self._amount, rng, setting)
             return Redrawn(self._camera.frame, edit)
-        if self._amount == 0.0:
-            return Redrawn(self._camera.frame, lambda scene, step: None)
         renderer = self._with_photographs(setting)
         return Redrawn(self._draw, Photographs(renderer.model, rng, setting))
 
