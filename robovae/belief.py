@@ -108,7 +108,7 @@ class Perceiver:
         graph: "Graph | None" = None,
     ) -> None:
         self.model = model
-        self.device = torch.device(device)
+        self.device = usable_device(device)
         self._vae = model.vae.to(self.device).eval()
         self._uncertainty = None if uncertainty is None else uncertainty.to(self.device).eval()
         self._graph = graph
@@ -256,6 +256,23 @@ class Perceiver:
                 for first in range(0, len(rows), BATCH)
             ]
         return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of a name.
+
+    Raises:
+        BeliefError: torch knows no such device, or it is not there.
+    """
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (AssertionError, RuntimeError) as error:
+        why = str(error).splitlines()[0]
+        raise BeliefError(
+            f"device: expected cpu, or cuda where there is one, received {name!r}: {why}"
+        ) from error
+    return device
 
 
 def _encode(

@@ -21,6 +21,7 @@ from robovae.filter import save_dynamics
 from robovae.judge.targets import Target
 from robovae.records import read_json, write_json
 from robovae.report import control, plots
+from robovae.report.findings import ReportError
 from robovae.run import policy_stage, run_stage
 from robovae.run.directory import load_model
 from robovae.run.files import policy_files, policy_places
@@ -244,7 +245,8 @@ def test_nothing_is_no_section(tmp_path: Path) -> None:
     assert control.gather(save_toy(tmp_path)) == control.Control(None)
     (tmp_path / "control").mkdir()
     (tmp_path / "control" / "control.json").write_text("{damaged")
-    assert control.gather(tmp_path).figures is None
+    with pytest.raises(ReportError, match=r"expected what `robovae bench control .* writes.*run it again"):
+        control.gather(tmp_path)
 
 
 def test_what_is_missing_is_told_with_its_command(

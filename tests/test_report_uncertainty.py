@@ -21,6 +21,7 @@ from robovae.judge import Functions, Subject, Watched, alarm_table, judge
 from robovae.monitor import Monitor, MonitorConfig, calibrate
 from robovae.report import filmchart, pictures, shortfalls, uncertainty, words
 from robovae.report.films import Film, FilmError, load_films, save_films
+from robovae.report.findings import ReportError
 from tests.chromium import CONTRAST
 from tests.test_judge import CONFIG, FAULTS, ground, make_env, saturated, subject
 from tests.test_report import HOSTILE, Page, foreign, mismatches, save_toy
@@ -366,8 +367,10 @@ def test_without_a_judgement_there_is_no_section(tmp_path: Path) -> None:
     save_toy(tmp_path)
     assert uncertainty.gather(tmp_path).figures is None
     (tmp_path / "judge").mkdir()
-    (tmp_path / "judge" / "judge.json").write_text("{damaged")
-    assert uncertainty.gather(tmp_path).figures is None
+    for damaged in ("{damaged", '{"cells": [{}]}', '{"cells": 5}', '{"battery": {"nominal": [1]}}'):
+        (tmp_path / "judge" / "judge.json").write_text(damaged)
+        with pytest.raises(ReportError, match=r"expected what `robovae evaluate .* writes.*run it again"):
+            uncertainty.gather(tmp_path)
 
 
 def test_films_without_a_monitor_are_not_shown(tmp_path: Path) -> None:

@@ -336,7 +336,7 @@ def test_a_round_is_more_train_episodes_and_the_recipe_again(acting_file, calls)
 def test_the_sections_in_the_docs_are_a_recipe(recipe_file):
     text = (Path(__file__).parents[1] / "docs" / "policies.md").read_text(encoding="utf-8")
     (section,) = [part.partition("```")[0] for part in text.split("```yaml\n")[1:]]
-    recipe_file.write_text(RECIPE + "calibrate: {}\n" + section)
+    recipe_file.write_text(RECIPE.replace("test: 1", "test: 1, calibrate: 1") + "calibrate: {}\n" + section)
     recipe = load_recipe(recipe_file)
     configs = policy_configs(recipe)
     assert [configs[name].sees for name in ("", "mu", "state")] == ["filtered", "mu", "state"]
@@ -412,7 +412,7 @@ def test_progress_of_policies_is_shown_like_that_of_training(monkeypatch):
     ],
 )
 def test_a_recipe_that_cannot_be_done_is_refused_before_anything_runs(recipe_file, calls, more, message):
-    recipe_file.write_text(RECIPE + more)
+    recipe_file.write_text(RECIPE.replace("test: 1", "test: 1, calibrate: 1") + more)
     with pytest.raises(ConfigError, match=message):
         do(recipe_file, calls)
     assert calls.trained == []
@@ -494,6 +494,18 @@ def test_provenance_tells_command_versions_machine_and_times(recipe_file, calls)
         ("{train: 3, test: 1}", "400", "collect.episodes: expected keys and values, received 400"),
         ("out: data/toy", "out: 5", "collect: out: expected a directory, received 5"),
         ("train: {out", "ae: {model: 5}\ntrain: {out", "model: expected keys and values, received 5"),
+        (
+            "out: runs/toy",
+            "out: data/toy/run",
+            "expected a dataset and a run apart from each other",
+        ),
+        (", test: 1", "", "collect.episodes: expected the split 'test', received train"),
+        ("train: {out", "calibrate: {}\ntrain: {out", "expected the split 'calibrate', received train, test"),
+        (
+            "size: 16",
+            "size: 84",
+            "expected sides that are multiples of 8 from 16 on, received 84",
+        ),
         ("train: {out", "ae: 1\ntrain: {out", "expected keys and values in the section 'ae', received 1"),
     ],
 )

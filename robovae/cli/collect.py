@@ -50,9 +50,9 @@ class Collect:
     workers: int = field(default_factory=usable_cores)
     """Processes, each with its own environment and GL context."""
     size: str = "64"
-    """Pixels of a frame: a side, or HxW."""
+    """Pixels of a frame: a side, or HxW; multiples of 8 from 16 on, to train on them."""
     quality: Quality = "fast"
-    """fast leaves shadows out and rounds things less, 5 to 70 times as fast; full is MuJoCo's default."""
+    """fast leaves shadows out and rounds things less, 5 to 110 times as fast; full is MuJoCo's default."""
     spread: float = 0.0
     """Share of each joint's range over which initial angles are drawn; 0: the environment's own starts."""
     max_steps: int | None = None

@@ -102,6 +102,8 @@ class DreamOn:
         if self.policy == RECORDED and steps > rest:
             raise DreamError(f"--steps: expected 1 to {rest}, where the episode ends, received {steps}")
         acts = self._acts(actions[self.begin - 1 :][: max(steps, 0)])
+        if self.seed < 0:
+            raise DreamError(f"--seed: expected at least 0, received {self.seed}")
         rng = np.random.default_rng(self.seed) if self.sample else None
         return dreamer.dream(acts, (frames, actions[: self.begin - 1]), steps, rng=rng)
 

@@ -100,6 +100,11 @@ class Trial:
         """Steps of the longest calibration episode: the monitor promises nothing beyond."""
         return self.monitor.calibration.longest - 1
 
+    @property
+    def policy(self) -> str:
+        """Who acted in the calibration episodes, as `robovae collect` names it."""
+        return str(self.store.split("calibrate").records[0].meta.get("policy", "random"))
+
     @cached_property
     def step_seconds(self) -> float:
         """Seconds of a control step, as the environment says.

@@ -23,8 +23,9 @@ PICTURES = 200
 
 
 def watched(trial: Trial, faults: Mapping[str, FaultFacts], config: BatteryConfig) -> dict[str, Any]:
-    """What `battery` returns, with progress; episodes no longer than those of the calibration."""
-    config = replace(config, steps=min(config.steps, trial.steps))
+    """What `battery` returns, with progress: episodes no longer than the calibration's, its policy first."""
+    policies = tuple(dict.fromkeys((trial.policy, *config.policies)))
+    config = replace(config, steps=min(config.steps, trial.steps), policies=policies)
     cache = trial.run / "judge" / "traces"
     with progress("watching") as update:
         return battery(trial.monitor, trial.make_env, faults, trial.step_seconds, config, update, cache)

@@ -1,6 +1,7 @@
 """How the dynamics of the belief filter are trained."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Annotated, Any
 
 import tyro
@@ -50,13 +51,13 @@ class FilterConfig:
 
     def __post_init__(self) -> None:
         counts = ("nominal", "corrupted", "hidden", "steps", "batch", "longest")
-        check_least(self, RobovaeError, window=2, **dict.fromkeys(counts, 1))
+        check_least(self, RobovaeError, window=2, seed=0, **dict.fromkeys(counts, 1))
         for name, most in (("share", 0.5), ("silent", 1.0)):
             if not 0.0 <= (value := getattr(self, name)) <= most:
                 raise RobovaeError(f"{name}: expected a share from 0 to {most:g}, received {value:g}")
         if self.mean_weight < 0.0:
             raise RobovaeError(f"mean_weight: expected at least 0, received {self.mean_weight:g}")
-        if not self.lr > 0.0:
+        if not 0.0 < self.lr < inf:
             raise RobovaeError(f"lr: expected more than 0, received {self.lr:g}")
 
     @classmethod

@@ -91,7 +91,7 @@ class Evidence:
         if len(episodes) < episodes_needed(tail):
             raise CalibrationError(
                 f"expected at least {episodes_needed(tail)} fitting episodes for tail {tail}, received "
-                f"{len(episodes)}; collect more"
+                f"{len(episodes)}; collect more, or have more of them set the scales (--fitting)"
             )
         names = tuple(sorted(episodes[0]))
         series = [stack(scores, names) for scores in episodes]

@@ -73,7 +73,7 @@ class BeliefPolicy:
         perceiver = Perceiver.load(path)
         belief_filter = BeliefFilter.load(path) if features == "filtered" else None
         for part, now in fingerprints(path, features).items():
-            if record[part] != now:
+            if record.get(part) != now:
                 raise PolicyError(
                     f"{where}: expected a policy that learnt with the {_PARTS[part]} of this run, received "
                     f"one of another; train it again with `robovae policy {path}`"

@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 from torch import nn
 
+from robovae.belief import usable_device
 from robovae.policy.config import OFF_POLICY, PolicyConfig, PolicyError
 from robovae.policy.network import Activation, Actor, Head, check_space
 
@@ -41,7 +42,7 @@ def make_learner(config: PolicyConfig, venv: VecEnv, steps: int = 0) -> BaseAlgo
         "batch_size": config.batch,
         "gamma": config.gamma,
         "seed": (config.seed + steps) % TRAIN_SEEDS,
-        "device": config.device,
+        "device": usable_device(config.device),
         # One kernel for all weights: an eighth less time an update than Adam by single operations.
         "policy_kwargs": {"net_arch": list(config.hidden or ()), "optimizer_kwargs": {"fused": True}},
     }

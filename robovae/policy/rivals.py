@@ -67,7 +67,7 @@ class Pca:
         Raises:
             RunError: it is missing or damaged.
         """
-        tensors = read_tensors(path)
+        tensors = read_tensors(path, "delete it")
         return cls(tensors["mean"].numpy(), tensors["basis"].numpy(), facts)
 
     def save(self, path: Path) -> None:

@@ -111,8 +111,10 @@ def load_policy(where: Path) -> tuple[Actor, dict[str, Any]]:
     if record.get("format") != FORMAT:
         raise PolicyError(f"{where / RECORD}: expected format {FORMAT}, received another; {mend}")
     try:
+        if not (isinstance(record["stack"], int) and {"observation", "features"} <= {*record}):
+            raise ValueError("observation, features and stack")
         space = space_from_plain(record["action_space"])
-        return actor_from(read_tensors(where / WEIGHTS), record["network"], space), record
+        return actor_from(read_tensors(where / WEIGHTS, mend), record["network"], space), record
     except (KeyError, TypeError, ValueError) as error:
         raise PolicyError(
             f"{where / RECORD}: expected a whole record, received none: {error}; {mend}"

@@ -15,8 +15,8 @@ from robovae.closed_loop import BLIND
 from robovae.closed_loop.summary import ALL
 from robovae.evaluate.intervals import interval, mean
 from robovae.policy.saving import read_record
-from robovae.records import read_json
 from robovae.report import plots
+from robovae.report.findings import read_findings
 from robovae.run.files import policy_places
 
 Row = Mapping[str, Any]
@@ -65,12 +65,16 @@ class Control:
 
 
 def gather(run: Path) -> Control:
-    """Read what `robovae policy` and `robovae bench control` left in a run."""
+    """Read what `robovae policy` and `robovae bench control` left in a run.
+
+    Raises:
+        ReportError: what was judged is damaged, or of an older version.
+    """
     policies = [policy_facts(run / place) for place in policy_places(run)]
-    found = read_json(run / "control" / "control.json")
-    if not policies and found is None:
+    loop = read_findings(run / "control" / "control.json", condense, f"robovae bench control {run}")
+    if not policies and loop is None:
         return Control(None)
-    loop, film = (None if found is None else condense(found)), load_film(run / "control" / "film.webp")
+    film = load_film(run / "control" / "film.webp")
     figures = {"policies": policies, "loop": loop, "missing": missing(policies, loop, film)}
     return Control(figures, plots.learning(policies), plots.bursts(loop) if loop else Markup(), film)
 

@@ -11,9 +11,9 @@ from robovae.belief import Perceiver
 from robovae.judge.cells import SAME_PHYSICS
 from robovae.judge.metrics import LEVELS, level_name
 from robovae.judge.targets import COMBINED, TEMPORAL
-from robovae.records import read_json
 from robovae.report import filmchart
 from robovae.report.films import load_films
+from robovae.report.findings import read_findings
 from robovae.report.shortfalls import rivals, worst_cells
 from robovae.uncertainty import FrameMonitor
 
@@ -34,13 +34,13 @@ def gather(run: Path) -> Findings:
     """Read what `robovae evaluate` left in `run/judge/`, and let the monitor watch its films.
 
     Raises:
+        ReportError: the judgement is damaged, or of an older version.
         FilmError: the films are damaged.
         MonitorError: the monitor is of other weights.
     """
-    found = read_json(run / "judge" / "judge.json")
-    if found is None:
+    figures = read_findings(run / "judge" / "judge.json", condense, f"robovae evaluate {run}")
+    if figures is None:
         return Findings(None)
-    figures = condense(found)
     kinds = {line["fault"]: line["kind"] for lines in figures["maps"].values() for line in lines}
     films = sorted(watch_films(run), key=lambda one: kinds.get(one.film.fault, ""))
     told = [{**one.facts(), "kind": kinds.get(one.film.fault, "")} for one in films]

@@ -177,8 +177,12 @@ def _order_note(file: BinaryIO) -> None:
         file.write(text.encode().ljust(size))
 
 
-def read_note(path: Path) -> dict[str, str]:
+def read_note(path: Path, mend: str = "train again") -> dict[str, str]:
     """The note that `write_tensors` put into a file; empty without one.
+
+    Args:
+        path: the file.
+        mend: what helps if it is damaged.
 
     Raises:
         RunError: the file is missing or damaged.
@@ -187,12 +191,16 @@ def read_note(path: Path) -> dict[str, str]:
         with safe_open(path, "pt") as file:
             note: dict[str, str] = file.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{path}: expected whole weights, received {error}; train again") from error
+        raise RunError(f"{path}: expected whole weights, received {error}; {mend}") from error
     return note
 
 
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+def read_tensors(path: Path, mend: str = "train again") -> dict[str, torch.Tensor]:
     """Read a safetensors file.
+
+    Args:
+        path: the file.
+        mend: what helps if it is damaged.
 
     Raises:
         RunError: it is missing or damaged.
@@ -200,4 +208,4 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return dict(load_file(path))
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{path}: expected whole weights, received {error}; train again") from error
+        raise RunError(f"{path}: expected whole weights, received {error}; {mend}") from error

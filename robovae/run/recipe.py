@@ -15,6 +15,8 @@ Quality = Literal["fast", "full"]
 SCALES = ("quick", "full")
 """How much is judged: minutes or hours."""
 SECTIONS = ("collect", "train", "ae", "calibrate", "policy", "evaluate", "control")
+CELL = 8
+"""Pixels of a side of a cell of the grid (`robovae.vae.CELL`, which brings torch)."""
 OTHERS = "others"
 """Key of the section `policy` under which further policies stand."""
 RARE_POLICY = "bang"
@@ -141,7 +143,27 @@ def load_recipe(path: Path, root: Path = Path()) -> Recipe:
     )
     evaluate, control = _scale(data, "evaluate", "calibrate", path), _scale(data, "control", "policy", path)
     policy = _policy(data, path) if "policy" in data else None
+    _check_ends(path, collect, root / out, calibrate is not None)
     return Recipe(path, collect, root / out, train, ae, calibrate, evaluate, policy, control)
+
+
+def _check_ends(path: Path, collect: CollectStage, run: Path, calibrates: bool) -> None:
+    """Refuse what would fail only after hours."""
+    places = [place.resolve() for place in (collect.out, run)]
+    if places[0].is_relative_to(places[1]) or places[1].is_relative_to(places[0]):
+        raise ConfigError(
+            f"{path}: expected a dataset and a run apart from each other, received {collect.out} and {run}: "
+            "what is made anew is set aside with all that lies in it"
+        )
+    for split in ("train", "test", *(("calibrate",) if calibrates else ())):
+        if split not in collect.episodes:
+            known = ", ".join(collect.episodes)
+            raise ConfigError(f"{path}: collect.episodes: expected the split {split!r}, received {known}")
+    if any(side % CELL or side < 2 * CELL for side in parse_size(collect.size)):
+        raise ConfigError(
+            f"{path}: collect.size: expected sides that are multiples of {CELL} from {2 * CELL} on, received "
+            f"{collect.size}"
+        )
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:

@@ -87,8 +87,8 @@ def load_checkpoint(path: Path, key: str) -> tuple[Progress, Tensors] | None:
     """
     if not path.is_file():
         return None
-    tensors = read_tensors(path)
-    note = read_note(path)
+    mend = "delete it and train again"
+    tensors, note = read_tensors(path, mend), read_note(path, mend)
     if note.get("key") != key:
         raise TrainError(
             f"{path.parent}: expected a run of this config and data, received an unfinished one of another; "

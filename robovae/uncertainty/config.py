@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 
 from robovae.config import check_least
 from robovae.errors import RobovaeError
@@ -39,6 +40,8 @@ class CalibrateConfig:
 
     def __post_init__(self) -> None:
         check_least(self, RobovaeError, nominal=2, corrupted=1, steps=1, batch=1, fitting=1, seed=0)
+        if not 0.0 < self.lr < inf:
+            raise RobovaeError(f"lr: expected more than 0, received {self.lr:g}")
 
     @classmethod
     def tiny(cls) -> "CalibrateConfig":

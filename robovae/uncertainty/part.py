@@ -48,7 +48,7 @@ class Part:
         path, mend = run / self.file, f"run `robovae calibrate {run} --data DATA`"
         if not path.is_file():
             raise NotCalibratedError(f"{run}: expected {self.whole} ({self.file}), received none; {mend}")
-        tensors, note = read_tensors(path), read_note(path)
+        tensors, note = read_tensors(path, mend), read_note(path, mend)
         if (form := note.get("format", "none")) != self.form:
             raise NotCalibratedError(f"{path}: expected format {self.form}, received {form}; {mend}")
         module = build(tensors)
