@@ -19,6 +19,7 @@ from robovae.collect.rollout import Rollout
 from robovae.collect.store import check_same_source
 from robovae.collect.views import LateView, LiveView
 from robovae.episodes import EpisodeStore, verify
+from robovae.records import write_json
 from tests.toy_env import ToyEnv, make_toy
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -148,6 +149,25 @@ def test_a_seed_collected_with_other_steps_or_another_spread_is_refused(tmp_path
     facts = {**records[0].meta, "spread": 1.0}
     with pytest.raises(CollectError, match="has spread None, this collection 1"):
         check_same_source(records, facts, quick(episodes=1, max_steps=5), tmp_path)
+
+
+def test_frames_of_another_opengl_are_refused(tmp_path):
+    collect(make_toy, tmp_path, quick(episodes=1))
+    records = EpisodeStore(tmp_path).records
+    facts = {**records[0].meta, "versions": {**records[0].meta["versions"], "gl": "another"}}
+    with pytest.raises(CollectError, match=r"has MUJOCO_GL .*, this collection another"):
+        check_same_source(records, facts, quick(episodes=1, seed=50), tmp_path)
+
+
+def test_a_policy_that_was_trained_again_is_another(tmp_path):
+    run = tmp_path / "run"
+    write_json(run / "policy" / "policy.json", {"seed": 0})
+    config = quick(episodes=1, policy=str(run))
+    first = config.remembered()
+    assert config.remembered() == first
+    write_json(run / "policy" / "policy.json", {"seed": 1})
+    assert config.remembered() != first
+    assert set(quick(episodes=1).remembered()) == {"policy", "max_steps"}
 
 
 def test_a_page_that_no_worker_has_written_names_no_seed():

@@ -405,6 +405,11 @@ def command(capsys: pytest.CaptureFixture[str], *words: Any) -> str:
     return capsys.readouterr().out
 
 
+def test_a_seed_that_is_none_is_one_line(run: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(DreamError, match="--seed: expected at least 0, received -1"):
+        command(capsys, run, "--data", data, "--sample", "--seed", -1)
+
+
 def test_the_command_writes_both_files_and_prints_the_errors(
     run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

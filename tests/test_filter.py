@@ -267,5 +267,5 @@ class TestFile:
     def test_a_damaged_file(self, run):
         save_dynamics(run, load_model(run).dynamics)
         (run / FILE).write_bytes(b"nothing")
-        with pytest.raises(RunError, match="expected whole weights"):
+        with pytest.raises(RunError, match=r"expected whole weights.*run `robovae calibrate"):
             BeliefFilter.load(run)

@@ -307,11 +307,24 @@ class TestConfig:
             ({"silent": -0.1}, "silent: expected a share from 0 to 1, received -0.1"),
             ({"mean_weight": -1.0}, "mean_weight: expected at least 0, received -1"),
             ({"lr": 0.0}, "lr: expected more than 0, received 0"),
+            ({"lr": float("nan")}, "lr: expected more than 0, received nan"),
+            ({"seed": -1}, "seed: expected at least 0, received -1"),
         ],
     )
     def test_what_is_out_of_range_is_one_line(self, values, said):
         with pytest.raises(RobovaeError, match=re.escape(said)):
             FilterConfig(**values)
+
+    @pytest.mark.parametrize(
+        ("values", "said"),
+        [
+            ({"lr": -1.0}, "lr: expected more than 0, received -1"),
+            ({"nominal": 1}, "nominal: expected at least 2, received 1"),
+        ],
+    )
+    def test_nor_is_the_calibration_around_it(self, values, said):
+        with pytest.raises(RobovaeError, match=re.escape(said)):
+            CalibrateConfig(**values)
 
     def test_it_goes_through_plain_data(self):
         config = CalibrateConfig(filter=FilterConfig(hidden=64, share=0.25))

@@ -31,7 +31,7 @@ Frame = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 HORIZON = 20
 """Frames to coast through: by then a prediction of Reacher or HalfCheetah is off by half of a held belief's
-error (launch/benchmarks/filter.py); InvertedPendulum's by four fifths."""
+error (launch/benchmarks/filter.py); InvertedPendulum's by nine tenths."""
 HEED = 0.7
 """Mean sigma of a frame without trust up to which a filter weighs it rather than to pass over it."""
 
