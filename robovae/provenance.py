@@ -16,6 +16,8 @@ from robovae.records import read_json, write_json
 
 PACKAGES = ("torch", "gymnasium", "mujoco", "numpy", "opencv-python", "safetensors", "stable-baselines3")
 FILE = "provenance.json"
+WEIGHTS = "train"
+"""The stage that makes what a run is."""
 
 
 def gather() -> dict[str, Any]:
@@ -32,18 +34,22 @@ def gather() -> dict[str, Any]:
 def record(run: Path, stage: str, facts: Mapping[str, Any]) -> None:
     """Add facts of one stage to `run/provenance.json`; nothing is written if they all stand there already.
 
+    Each stage has the command, time, versions, machine and commit of its own under "from"; those at the top
+    are of the weights, which the stage "train" leaves.
+
     Args:
         run: the run directory.
         stage: "collect", "train", ...
         facts: of this stage, JSON-able: seeds, seconds; "gl_backend" if it drew frames.
     """
-    path = run / FILE
-    stages = (read_json(path) or {}).get("stages", {})
+    path, here = run / FILE, gather()
+    known = read_json(path) or {}
+    stages = known.pop("stages", {})
     before = stages.get(stage, {})
     if before.items() >= facts.items():
         return
-    stages[stage] = {**before, **facts}
-    data = gather()
+    stages[stage] = {**before, **facts, "from": here}
+    data = known if known and stage != WEIGHTS else here
     drawn_by = [facts["gl_backend"] for facts in stages.values() if facts.get("gl_backend")]
     data["machine"]["gl_backend"] = drawn_by[0] if drawn_by else data["machine"]["gl_backend"]
     write_json(path, {**data, "stages": stages})

@@ -1,18 +1,16 @@
-"""Small text and JSON files that are whole or absent, and digests of files and plain data."""
+"""Small files, of text and JSON, that are whole or absent, and digests of files and plain data."""
 
+import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 
-def write_text(path: Path, text: str) -> Path:
+def write_bytes(path: Path, data: bytes) -> Path:
     """Write a file aside, flush it to the disk and rename it into place; the directory is made.
-
-    Args:
-        path: the file.
-        text: what it shall hold, line ends as they are.
 
     Raises:
         OSError: the disk is full or not writable; what was at `path` is unharmed.
@@ -20,14 +18,19 @@ def write_text(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with aside.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with aside.open("wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
     return path
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write text, line ends as they are, as `write_bytes` does."""
+    return write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, data: Any) -> Path:
@@ -51,6 +54,20 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return data if isinstance(data, dict) else None
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects in a file of JSON lines; none without a file. A line that was cut short is left out."""
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return [row for row in found if isinstance(row, dict)]
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
+    """Write JSON lines as `write_bytes` does."""
+    return write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def sync(path: Path) -> None:

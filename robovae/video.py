@@ -72,4 +72,8 @@ def _write_film(path: Path, frames: Frames, fps: float) -> bool:
     for frame in frames:
         writer.write(frame)
     writer.release()
-    return path.is_file() and path.stat().st_size > 0
+    written = cv2.VideoCapture(str(path))  # the writer tells of no full disk
+    try:
+        return int(written.get(cv2.CAP_PROP_FRAME_COUNT)) == len(frames) and bool(written.read()[0])
+    finally:
+        written.release()

@@ -263,13 +263,15 @@ def test_the_doctor_says_which_packages_are_missing(capsys, monkeypatch):
     assert "apt-get install -y" in out
 
 
-def test_one_backend_is_enough_but_the_other_is_told(capsys, monkeypatch):
+def test_a_chosen_backend_that_does_not_start_fails_though_another_would(capsys, monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "egl")
     working = {"renderer": "llvmpipe", "fps": 100, "contrast": 5.0}
     monkeypatch.setattr(doctor, "_probe", lambda backend: working if backend == "osmesa" else {"error": "no"})
     code, out, _ = run(capsys, "doctor", "--gl")
-    assert code == 0
+    assert code == 1
     assert "export MUJOCO_GL" in out
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    assert run(capsys, "doctor", "--gl")[0] == 0
 
 
 def test_a_hanging_probe_is_ended(monkeypatch):

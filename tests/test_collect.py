@@ -5,19 +5,23 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from functools import partial
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
+from robovae.cli import main
 from robovae.collect import CollectConfig, CollectError, CollectInterruptedError, collect
 from robovae.collect.joints import visited_bins
 from robovae.collect.page import NONE, Page, open_page
-from robovae.collect.policies import RandomPolicy, make_policy
+from robovae.collect.policies import BangBangPolicy, RandomPolicy, make_policy
+from robovae.collect.process import WorkerProcess
 from robovae.collect.rollout import Rollout
 from robovae.collect.store import check_same_source
-from robovae.collect.views import LateView, LiveView
+from robovae.collect.views import LateView, LiveView, draws_qpos
 from robovae.episodes import EpisodeStore, verify
 from robovae.records import write_json
 from tests.toy_env import ToyEnv, make_toy
@@ -274,6 +278,58 @@ def test_exception_in_the_environment_is_one_line(tmp_path):
     assert "\n" not in str(e.value)
 
 
+def test_an_exception_costs_no_finished_episode(tmp_path):
+    broken = partial(make_toy, fault="raise", fault_seed=12)
+    with pytest.raises(CollectError, match=r"seed 12: .* 12 new episodes were finished and are kept"):
+        collect(broken, tmp_path, quick(episodes=20))
+    assert EpisodeStore(tmp_path).seeds == list(range(12))
+
+
+def test_a_write_that_fails_is_heard_while_the_worker_waits(tmp_path):
+    (tmp_path / "episode-00000000.safetensors").mkdir()  # in the way of the only episode
+    (tmp_path / "episode-00000000.safetensors" / "full").touch()
+    begin = time.monotonic()
+    with pytest.raises(CollectError, match="cannot be written"):
+        collect(make_toy, tmp_path, quick(episodes=1, watchdog=30.0))
+    assert time.monotonic() - begin < 20
+
+
+def test_frames_under_a_fault_do_not_join_clean_ones(tmp_path):
+    collect(make_toy, tmp_path, quick(episodes=1))
+    records = EpisodeStore(tmp_path).records
+    facts = {**records[0].meta, "fault": {"name": "occluder", "severity": 5}}
+    with pytest.raises(CollectError, match=r"has fault None, this collection .*occluder"):
+        check_same_source(records, facts, quick(episodes=1, seed=50), tmp_path)
+
+
+@pytest.mark.parametrize(("low", "high", "wanted"), [(0.0, np.inf, (0.0, 2.0)), (-np.inf, 3.0, (1.0, 3.0))])
+def test_random_actions_stay_within_the_one_bound_there_is(low, high, wanted):
+    for kind in (RandomPolicy, BangBangPolicy):
+        policy = kind(gym.spaces.Box(low, high, (2,), np.float64))
+        actions = []
+        for seed in range(40):
+            policy.reset(seed)
+            actions += [policy({}) for _ in range(20)]
+        assert (np.min(actions), np.max(actions)) == pytest.approx(wanted, abs=0.05)
+
+
+def test_an_idle_worker_that_is_given_a_seed_is_not_late():
+    worker = object.__new__(WorkerProcess)
+    worker.seeds, worker.given, worker.ready = [], 0, True
+    worker.frames, worker.heard = 0, time.monotonic() - 100.0
+    worker.page = types.SimpleNamespace(frames=0, running=NONE, taken=0)
+    worker._say = lambda word: None
+    assert worker.silent_for() == 0.0
+    worker.give([7])
+    assert worker.silent_for() < 1.0
+
+
+def test_a_seed_of_another_split_is_refused(tmp_path, capsys):
+    words = ["collect", "Reacher-v5", "--out", str(tmp_path / "data"), "--split", "test", "--seed", "5"]
+    assert main(words) == 2
+    assert "--seed: expected one of the split test, received 5 of train" in capsys.readouterr().err
+
+
 def test_exception_in_the_factory_is_one_line(tmp_path):
     with pytest.raises(CollectError, match=r"TypeError: .*unexpected keyword argument 'colour'"):
         collect(partial(make_toy, colour="red"), tmp_path, quick())
@@ -460,6 +516,19 @@ def test_real_frames_do_not_depend_on_workers(tmp_path):
     assert store.num_frames == 4 * 51
     assert store[0].image.std() > 5
     assert set(summary.coverage) == {"joint0", "joint1"}
+
+
+@pytest.mark.gl
+def test_frames_are_drawn_live_where_a_wrapper_may_change_the_model():
+    camera = pytest.importorskip("robovae_envs.camera")
+
+    class Flicker(gym.Wrapper):
+        """Anybody's."""
+
+    plain = gym.make("Reacher-v5")
+    for env, late in ((plain, True), (Flicker(plain), False)):
+        seen = camera.Camera(env, camera.RenderSpec.fast("Reacher-v5"))
+        assert draws_qpos(seen) is late
 
 
 @pytest.mark.gl

@@ -1,6 +1,8 @@
 """Dreams: exact under known dynamics, else the filter's own coasting; what policies see; one-line errors."""
 
 import json
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -373,6 +375,28 @@ def test_more_future_than_was_dreamt_is_refused(dreamer: Dreamer, tmp_path: Path
     with pytest.raises(DreamError, match="every: expected 1 to 3, received 4"):
         dreamt.filmstrip(every=4)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", ["mp4", "webp"])
+def test_a_full_disk_leaves_the_video_that_was_there(tmp_path: Path, ending: str) -> None:
+    path = write_video(tmp_path / f"a.{ending}", noise(2), 10)
+    before = path.read_bytes()
+    code = f"""
+import resource, sys
+from pathlib import Path
+import numpy as np
+from robovae.video import VideoError, write_video
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+frames = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), dtype=np.uint8)
+try:
+    write_video(Path({str(path)!r}), frames, 10)
+except VideoError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "cannot be written; free space" in done.stdout
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_video_of_another_kind_or_speed_is_refused(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from robovae.evaluate import (
 from robovae.evaluate.bound import explained, lone_bound, sequence_bound, weighted_bound
 from robovae.evaluate.codes import spread
 from robovae.evaluate.holes import Reader, Realism
-from robovae.evaluate.intervals import interval, mean, share_explained
+from robovae.evaluate.intervals import interval, mean, paired_interval, share_explained
 from robovae.evaluate.probe import STILL, TRAVEL, Target, probe_table
 from robovae.frames import to_tensor
 from robovae.run.directory import RunFacts, build_model, save_model
@@ -572,3 +572,25 @@ def test_only_a_vae_against_a_plain_autoencoder_is_compared(
         compare_holes(fresh(), fresh(deterministic=True), stores[0][:1], stores[1])
     with pytest.raises(EvaluateError, match="at least 2 pairs"):
         HolesConfig(pairs=1)
+
+
+def test_an_interval_over_pairs_of_episodes_holds_what_it_says() -> None:
+    """Values of pairs share their episodes: taken for independent, they would cover far too little."""
+    rng, covered, naive = np.random.default_rng(0), 0, 0
+    for trial in range(200):
+        effect = rng.standard_normal(15)
+        one = rng.integers(15, size=128)
+        other = (one + rng.integers(1, 15, size=128)) % 15
+        values = effect[one] + effect[other] + rng.standard_normal(128)
+        low, high = paired_interval(values, np.stack([one, other], axis=1), draws=300, seed=trial)
+        covered += low <= 0.0 <= high
+        low, high = paired_interval(values, np.arange(128)[:, None], draws=300, seed=trial)
+        naive += low <= 0.0 <= high
+    assert covered / 200 > 0.85
+    assert naive / 200 < 0.6
+
+
+def test_values_of_one_episode_each_have_the_plain_interval() -> None:
+    values = np.random.default_rng(1).standard_normal(50)
+    plain = interval(np.stack([values, np.ones(50)], axis=1), mean)
+    assert paired_interval(values, np.arange(50)[:, None]) == pytest.approx(plain)

@@ -216,6 +216,9 @@ def test_reset_forgets():
         (Belief(np.full((3, D), np.nan), np.ones((3, D))), None, "silence"),
         (Belief(np.zeros((3, D)), np.ones((3, D))), np.zeros((3, A + 1)), "pass what the robot did"),
         (Belief(np.zeros((3, D)), np.ones((3, D))), np.full((3, A), np.nan), "NaN"),
+        (Belief(np.zeros((3, D)), np.ones((3, D))), np.zeros((A, 3)), "pass what the robot did"),
+        (Belief(np.zeros((3, D)), np.ones((3, D))), np.zeros(3 * A), "pass what the robot did"),
+        (Belief(np.zeros((3, D)), np.ones((3, D))), np.zeros(A + 1), "pass what the robot did"),
     ],
 )
 def test_what_it_cannot_take_is_one_line(belief, action, said):

@@ -64,7 +64,7 @@ class Sees(nn.Module):
         mu = torch.stack([(bright * places[:, None]).sum((1, 2)), (bright * places).sum((1, 2))], 1)
         mu = mu / mass.clamp_min(1.0)[:, None]
         log_sigma = torch.where(mass == 9.0, -2.5, 0.0)[:, None].expand_as(mu)
-        lone = Gaussian(mu, torch.full_like(mu, -2.5))
+        lone = Gaussian(mu, torch.full_like(mu, -2.6))
         total = Gaussian(torch.where(log_sigma < 0, mu, torch.zeros(())), log_sigma)
         return SimpleNamespace(look=SimpleNamespace(lone=lone), total=total)
 
@@ -331,7 +331,13 @@ class TestConfig:
         assert from_mapping(CalibrateConfig, to_plain(config), "recipe: calibrate") == config
 
 
-def test_frames_are_kept_by_what_they_are(train):  # the three beliefs of a frame are of that frame
-    frames = _perceive(SimpleNamespace(vae=None), Sees(), train, TINY, quiet)
+def test_frames_are_kept_by_what_they_are(train, monkeypatch):
+    monkeypatch.setattr(fitting, "corrupt", lambda images, others, generator: images)
+    frames = _perceive(SimpleNamespace(vae=None), Sees(), train, replace(TINY, corrupted=30), quiet)
     assert isinstance(frames, _Frames)
     torch.testing.assert_close(frames.raw.mu, frames.total.mu)
+    assert (frames.raw.log_sigma < frames.total.log_sigma).all()
+    says = (frames.broken.log_sigma < MOST).any(1)
+    assert int(says.sum()) == 30
+    for broken, total in zip(frames.broken, frames.total, strict=True):
+        assert torch.equal(broken[says], total[says])

@@ -134,6 +134,22 @@ def test_every_policy_has_its_line(figures: dict[str, Any]) -> None:
     assert plots.learning([{**policies[0], "curve": []}]) == []
 
 
+def test_a_line_at_the_top_is_seen_and_alike_names_are_told_apart() -> None:
+    def policy(label: str, means: list[float]) -> dict[str, Any]:
+        curve = [{"step": step, "mean": mean} for step, mean in enumerate(means)]
+        return {"label": label, "curve": curve}
+
+    flat, rising = policy("filtered-a", [30.0, *[1000.0] * 9]), policy("filtered-b", [*range(0, 300, 30)])
+    (svg,) = plots.learning([flat, rising])
+    root = ElementTree.fromstring(svg)
+    lines = [one.get("points", "").split() for one in root.iter("polyline")]
+    heights = [float(point.split(",")[1]) for line in lines for point in line[3:]]
+    assert min(heights) > 0  # within the picture, beginnings apart
+    assert len(lines) == 2
+    assert "filt…ed-a" in svg
+    assert "filt…ed-b" in svg
+
+
 def test_a_policy_that_still_learns_is_told_so(tmp_path: Path) -> None:
     rows = '{"step": 24, "mean": -3.0, "returns": [-3.0]}\n{"step": 48, "mean": -2.0}\n{"step": 7'
     (tmp_path / "policy-new").mkdir()

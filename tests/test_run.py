@@ -235,6 +235,25 @@ def test_a_calibrated_recipe_is_calibrated_and_judged_before_the_report(recipe_f
     assert len(calls.calibrated) == len(calls.judged) == 1
 
 
+def test_a_calibration_made_by_hand_since_is_done_anew(recipe_file, calls):
+    recipe_file.write_text(RECIPE.replace("test: 1", "test: 1, calibrate: 2") + "calibrate: {steps: 7}\n")
+    do(recipe_file, calls)
+    do(recipe_file, calls)
+    assert len(calls.calibrated) == 1
+    (recipe_file.parent / "runs" / "toy" / CALIBRATION[0]).write_text("another")
+    do(recipe_file, calls)
+    assert len(calls.calibrated) == 2
+
+
+def test_each_stage_tells_where_it_comes_from_and_the_run_where_its_weights_do(tmp_path, monkeypatch):
+    for stage, commit in (("train", "one"), ("policy", "two")):
+        monkeypatch.setattr(provenance, "git_state", lambda root, commit=commit: {"commit": commit})
+        provenance.record(tmp_path, stage, {"seconds": 1.0})
+    found = read_json(tmp_path / provenance.FILE)
+    assert found["git"]["commit"] == "one"
+    assert [found["stages"][name]["from"]["git"]["commit"] for name in ("train", "policy")] == ["one", "two"]
+
+
 def test_a_calibration_of_an_older_format_is_done_anew(recipe_file, calls, monkeypatch):
     recipe_file.write_text(RECIPE.replace("test: 1", "test: 1, calibrate: 2") + "calibrate: {steps: 7}\n")
     do(recipe_file, calls)

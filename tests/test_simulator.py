@@ -2,7 +2,7 @@
 
 import pytest
 
-from robovae_envs.simulator import loading, mujoco
+from robovae_envs.simulator import driven_joints, loading, mujoco
 
 OLD = '<mujoco><compiler settotalmass="1"/><worldbody><body><geom size="1"/></body></worldbody></mujoco>'
 
@@ -42,3 +42,18 @@ def test_the_users_own_handler_comes_back_after_a_failure():
     finally:
         mujoco.set_mju_user_warning(before)
     assert len(heard) == 1
+
+
+def test_only_what_drives_a_joint_tells_of_joints():
+    model = mujoco.MjModel.from_xml_string(
+        """
+        <mujoco>
+          <worldbody>
+            <body><freejoint/><geom size="1"/><site name="rotor"/></body>
+            <body><joint name="a" type="hinge"/><joint name="b" type="slide"/><geom size="1"/></body>
+          </worldbody>
+          <actuator><motor site="rotor" gear="0 0 1 0 0 0"/><motor site="rotor"/><motor joint="b"/></actuator>
+        </mujoco>
+        """
+    )
+    assert driven_joints(model) == [2]

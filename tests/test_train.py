@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from robovae.collect import CollectConfig, collect
 from robovae.episodes import Episode, EpisodeError, EpisodeStore, write_episode
@@ -28,6 +30,8 @@ from robovae.run.directory import (
     write_tensors,
 )
 from robovae.train import CollapseError, TrainConfig, TrainError, TrainEvent, read_metrics, train
+from robovae.train import _size as size_of
+from robovae.train.data import Sequences
 from robovae.train.muon import Muon
 from robovae.train.objectives import learning_rate, ramp
 from robovae.vae import ModelConfig, ModelError
@@ -380,7 +384,11 @@ def test_early_stop_keeps_the_best_weights(data: Path, tmp_path: Path) -> None:
     assert ("stop", "local") in kinds
     rows = [row for row in read_metrics(tmp_path / "run") if row["phase"] == "local"]
     assert rows[-1]["step"] < 400
-    assert rows[-1]["elbo"] < max(row["elbo"] for row in rows)
+    best = max(rows, key=lambda row: row["elbo"])
+    assert rows[-1]["elbo"] < best["elbo"]
+    kept = float(load_model(tmp_path / "run").vae.pixel_std)
+    assert kept == pytest.approx(best["pixel_std"], rel=1e-4)
+    assert kept != pytest.approx(rows[-1]["pixel_std"], rel=1e-4)
 
 
 def test_bad_settings_sizes_and_splits_are_refused(data: Path, tmp_path: Path) -> None:
@@ -411,6 +419,36 @@ def test_training_gives_the_processor_back_as_it_was(data: Path, tmp_path: Path)
     train(data, tmp_path / "run", replace(TINY, local_steps=2, global_steps=2, allow_collapse=True))
     assert float(torch.tensor([1e-40]) * 1.0) > 0.0, "denormal numbers are still flushed"
     assert torch.get_num_threads() == threads
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(length=st.integers(1, 60), seed=st.integers(0, 99))
+def test_windows_are_slices_and_their_mask_ends_with_the_episode(data: Path, length: int, seed: int) -> None:
+    store = EpisodeStore(data)
+    starts = np.cumsum(store.lengths) - store.lengths
+    windows = Sequences(store).draw(length, 7, np.random.default_rng(seed))
+    for numbers, action, mask in zip(windows.numbers, windows.action, windows.mask > 0, strict=True):
+        index = int(np.searchsorted(starts, numbers[0], "right")) - 1
+        first, episode = int(numbers[0] - starts[index]), store[index]
+        frames, actions = episode.image[first : first + length], episode.action[first : first + length]
+        assert mask.tolist() == [step < len(frames) for step in range(length)]
+        assert np.array_equal(store.frames(numbers[mask.numpy()]), frames)
+        assert np.array_equal(action[: len(actions)], actions)
+        assert not action[len(actions) :].any()
+
+
+def test_an_action_that_never_moves_is_not_divided_by_nothing() -> None:
+    actions = torch.randn(500, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([3.0, 0, 0, 0])
+    actions += torch.tensor([0.0, 0.5, 40.0, 0.0])
+    assert size_of(actions).tolist() == pytest.approx([float(actions[:, 0].std()), 1.0, 40.0, 1.0])
+
+
+def test_windows_reach_every_place(data: Path) -> None:
+    store = EpisodeStore(data)
+    starts = np.cumsum(store.lengths) - store.lengths
+    drawn = Sequences(store).draw(4, 20_000, np.random.default_rng(1)).numbers[:, 0]
+    wanted = [start + np.arange(n - 3) for start, n in zip(starts, store.lengths, strict=True)]
+    assert sorted(set(drawn.tolist())) == np.concatenate(wanted).tolist()
 
 
 def test_schedules() -> None:

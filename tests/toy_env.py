@@ -29,6 +29,7 @@ class ToyEnv(gym.Env[Observation, np.ndarray]):
         rim_ends: True if touching the rim terminates the episode, so that lengths vary.
         fault: None, or what goes wrong at step `fault_step`: "hang", "raise", "segv" (dies by a signal).
         fault_step: 0 means at reset.
+        fault_seed: the only episode in which it goes wrong; None: in all.
         once: a file; the fault happens only while it does not exist, and creates it.
     """
 
@@ -40,11 +41,13 @@ class ToyEnv(gym.Env[Observation, np.ndarray]):
         rim_ends: bool = False,
         fault: str | None = None,
         fault_step: int = 5,
+        fault_seed: int | None = None,
         once: Path | None = None,
         step_seconds: float = 0.0,
     ) -> None:
         self.height, self.width, self.max_steps, self.rim_ends = height, width, max_steps, rim_ends
-        self.fault, self.fault_step, self.once, self.step_seconds = fault, fault_step, once, step_seconds
+        self.fault, self.fault_step, self.fault_seed = fault, fault_step, fault_seed
+        self.once, self.step_seconds = once, step_seconds
         self.observation_space = gym.spaces.Dict(
             {
                 "image": gym.spaces.Box(0, 255, (height, width, 3), np.uint8),
@@ -64,6 +67,7 @@ class ToyEnv(gym.Env[Observation, np.ndarray]):
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Observation, dict[str, Any]]:
         super().reset(seed=seed)
+        self.seed = seed
         self.position = self.np_random.uniform(-0.5, 0.5, 2)
         self.velocity = np.zeros(2)
         self.steps = 0
@@ -96,7 +100,7 @@ class ToyEnv(gym.Env[Observation, np.ndarray]):
         return {"qpos": self.position.copy(), "qvel": self.velocity.copy()}
 
     def _maybe_fail(self) -> None:
-        if self.fault is None or self.steps != self.fault_step:
+        if self.fault is None or self.steps != self.fault_step or self.fault_seed not in (None, self.seed):
             return
         if self.once is not None:
             if self.once.exists():

@@ -4,6 +4,7 @@ import contextlib
 import os
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 from robovae_envs import gl
 from robovae_envs.errors import EnvError
@@ -32,3 +33,10 @@ def loading() -> Iterator[None]:
     for message in told:
         if "deprecated" not in message:
             warnings.warn(message, RuntimeWarning, stacklevel=3)
+
+
+def driven_joints(model: Any) -> list[int]:
+    """Numbers of the joints that actuators drive; others pull at tendons, sites or bodies."""
+    joint = {int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT)}
+    pairs = zip(model.actuator_trnid[:, 0], model.actuator_trntype, strict=True)
+    return [int(number) for number, kind in pairs if int(kind) in joint]

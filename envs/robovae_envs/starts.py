@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robovae_envs.errors import EnvError
-from robovae_envs.simulator import mujoco
+from robovae_envs.simulator import driven_joints, mujoco
 
 FULL_TURN = (-np.pi, np.pi)
+ONE_NUMBER = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
+"""Kinds of joints that one number of `qpos` is all of."""
 
 RANGES: dict[str, dict[str, tuple[float, float]]] = {
     "InvertedPendulum": {"slider": (-0.9, 0.9), "hinge": (-0.19, 0.19)},  # ends at 0.2 rad
@@ -103,7 +105,7 @@ def _spread_joints(base: Any) -> tuple[NDArray[np.intp], NDArray[np.float64], ND
     """Indices in `qpos` of the joints to spread, and their lower and upper ends."""
     model = base.model
     named = RANGES.get(type(base).__name__.removesuffix("Env"), {})
-    driven = {int(joint) for joint in model.actuator_trnid[:, 0]}
+    driven = {joint for joint in driven_joints(model) if model.jnt_type[joint] in ONE_NUMBER}
     rows = []
     for joint in range(int(model.njnt)):
         name = mujoco.mj_id2name(model, int(mujoco.mjtObj.mjOBJ_JOINT), joint)

@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from robovae_envs.simulator import mujoco
+from robovae_envs.simulator import driven_joints, mujoco
 from robovae_envs.spec import RenderSpec
 
 
@@ -48,7 +48,7 @@ def _viewer_config(base: Any) -> dict[str, Any]:
 
 def _roaming_body(model: Any) -> int:
     """The body of a robot that moves about freely: a free joint, and driven joints below it; else 0."""
-    driven = {int(model.body_rootid[model.jnt_bodyid[joint]]) for joint in model.actuator_trnid[:, 0]}
+    driven = {int(model.body_rootid[model.jnt_bodyid[joint]]) for joint in driven_joints(model)}
     free = model.jnt_bodyid[model.jnt_type == int(mujoco.mjtJoint.mjJNT_FREE)]
     return next((int(body) for body in free if int(body) in driven), 0)
 

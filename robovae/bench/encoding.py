@@ -7,12 +7,10 @@ one the target is about), and unpadded, as in the paper (15 million). All ways t
 that a busy machine slows them alike.
 """
 
-import contextlib
-import importlib.util
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +24,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from robovae import provenance
 from robovae.config import check_least
 from robovae.errors import RobovaeError
+from robovae.export.graph import check_installed
+from robovae.judge.detector import one_thread
 from robovae.run.directory import load_model
 from robovae.vae import VAE, ModelConfig
 
-EXTRA = "pip install 'robovae[export]'"
 PACKAGES = ("onnx", "onnxruntime")
 TARGET_RATIO = 0.45 / 0.66
 """Milliseconds of ours in ONNX Runtime over World Models', padded: 0.45 where theirs takes 0.66."""
@@ -120,12 +119,12 @@ def run(
         RobovaeError: ONNX Runtime is not installed, or there is no model in the run.
     """
     config, say = config or EncodingConfig(), on_event or (lambda line: None)
-    _check_installed()
+    check_installed(*PACKAGES)
     vae = _model(source, config)
     height, width, _ = vae.frame_shape
     frame = np.random.default_rng(config.seed).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
     encoders = _encoders(vae)
-    with _one_thread(), tempfile.TemporaryDirectory() as folder:
+    with one_thread(), tempfile.TemporaryDirectory() as folder:
         calls: dict[tuple[str, str], Call] = {}
         for name, encoder in encoders.items():
             say(f"exporting {name}")
@@ -156,12 +155,6 @@ def run(
     }
 
 
-def _check_installed() -> None:
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise RobovaeError(f"{' and '.join(missing)}: expected to be installed, found none; {EXTRA}")
-
-
 def _model(source: Path | ModelConfig | None, config: EncodingConfig) -> VAE:
     if isinstance(source, Path):
         return load_model(source).vae.eval()
@@ -178,16 +171,6 @@ def _encoders(vae: VAE) -> dict[str, nn.Module]:
     if min(height, width) >= UNPADDED_LEAST:
         encoders[UNPADDED] = WorldModelsEncoder((height, width), padding=0)
     return {name: encoder.eval() for name, encoder in encoders.items()}
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _eager(encoder: nn.Module, frame: Frame) -> Call:

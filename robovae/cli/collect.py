@@ -9,7 +9,8 @@ import tyro
 
 from robovae.cli.console import facts, number, show
 from robovae.cli.events import Watcher
-from robovae.collect import CollectConfig, collect
+from robovae.collect import CollectConfig, CollectError, collect
+from robovae.episodes import split_of
 from robovae.provenance import usable_cores
 from robovae.run.recipe import CollectStage, Quality, parse_size
 
@@ -43,10 +44,10 @@ class Collect:
     policy: str = "random"
     """random, bang (every action at a bound), zero, the path of a dataset whose actions are replayed or of a
     run whose policy acts, or module:function."""
-    split: Split = "train"
-    """The split, and with it the first seed."""
+    split: Split | None = None
+    """The split, and with it the first seed; train without one."""
     seed: int | None = None
-    """First seed, in place of the split's first."""
+    """First seed, in place of the split's first; of that split, if one is given."""
     workers: int = field(default_factory=usable_cores)
     """Processes, each with its own environment and GL context."""
     size: str = "64"
@@ -62,10 +63,15 @@ class Collect:
 
     def run(self) -> int:
         """Collect, with progress, and say what was collected."""
+        if self.seed is not None and self.split not in (None, split_of(self.seed)):
+            raise CollectError(
+                f"--seed: expected one of the split {self.split}, received {self.seed} of "
+                f"{split_of(self.seed)}; leave one of both out"
+            )
         config = CollectConfig(
             episodes=self.episodes,
             policy=self.policy,
-            seed=self.split if self.seed is None else self.seed,
+            seed=(self.split or "train") if self.seed is None else self.seed,
             workers=self.workers,
             max_steps=self.max_steps,
         )

@@ -13,11 +13,12 @@ from typing import Any, Literal
 
 from robovae import provenance
 from robovae.cli.console import show, table_of
+from robovae_envs.gl import PACKAGES
 
 Verdict = Literal["ok", "note", "fail"]
 PROBE_TIMEOUT = 120.0
 LEAST_DISK_GB = 5.0
-GL_PACKAGES = "libegl1 libgl1 libgl1-mesa-dri libosmesa6 libglib2.0-0"
+GL_PACKAGES = f"{PACKAGES} libglib2.0-0"
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def drawing() -> Iterator[Finding]:
     probes = {backend: _probe(backend) for backend in backends}
     some = any("fps" in probe for probe in probes.values())
     for backend, probe in probes.items():
-        verdict: Verdict = "ok" if "fps" in probe else "note" if some else "fail"
+        verdict: Verdict = "ok" if "fps" in probe else "fail" if backend == chosen or not some else "note"
         mend = _gl_mend(probe, backend == chosen, some)
         yield Finding(f"OpenGL {backend or 'default'}", verdict, _seen(probe), mend)
     error = _failure([sys.executable, "-c", "import cv2"])

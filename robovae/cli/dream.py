@@ -14,7 +14,8 @@ from robovae.dreaming.acting import Policy
 from robovae.episodes import EpisodeStore
 from robovae.episodes.episode import Episode
 from robovae.evaluate.codes import spread_frames
-from robovae.report.pictures import png, write_bytes
+from robovae.records import write_bytes
+from robovae.report.pictures import png
 from robovae.run.directory import check_data
 
 RECORDED = "recorded"

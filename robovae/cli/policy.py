@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import tyro
 
-from robovae.cli.console import facts, log, number, progress, show
-from robovae.policy.config import PolicyConfig, PolicyError, PolicyEvent
+from robovae.cli.console import facts, number, show
+from robovae.cli.events import Watcher
+from robovae.policy.config import PolicyConfig, PolicyError
 
 if TYPE_CHECKING:
     from robovae_envs.camera import Camera
@@ -45,13 +46,8 @@ class Policy:
         make_env = env_factory(self.run_dir, self.env, bare=self.config.observation == "state")
         from robovae.policy.training import train_policy
 
-        with progress("policy") as update:
-
-            def listen(event: PolicyEvent) -> None:
-                if event.kind in ("resume", "skip"):
-                    log(f"policy: {event.message}")
-                update(event.steps, event.total, _note(event))
-
+        with Watcher() as watcher:
+            listen = partial(watcher, "policy")
             result = train_policy(self.run_dir, make_env, self.config, listen, name=self.name)
         returns = result["evaluation"]["returns"]
         rows = {
@@ -94,9 +90,3 @@ def _make(env_id: str, render_spec: dict[str, Any], bare: bool) -> Any:
 
     seen: Camera = camera.make(env_id, camera.RenderSpec.from_dict(render_spec))
     return seen.env if bare else seen
-
-
-def _note(event: PolicyEvent) -> str:
-    speed = f"{number(round(event.steps_per_second))} steps/s" if event.steps_per_second else "starting"
-    known = "" if event.episode_return is None else f"  return {number(event.episode_return)}"
-    return speed + known

@@ -30,7 +30,7 @@ class Run:
     """
 
     recipe: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
-    """YAML file with the sections collect and train."""
+    """YAML file with the sections collect and train, and those that build on them."""
     root: Path = Path()
     """Directory from which the recipe's paths count."""
     json: bool = False

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ import torch
 from robovae.closed_loop.arms import Arm
 from robovae.closed_loop.condition import Condition, Windows
 from robovae.closed_loop.playing import play
+from robovae.judge.detector import one_thread
 
 MakeEnv = Callable[[str | None, int, Windows], gym.Env[Any, Any]]
 """(fault, severity, windows) -> environment whose observation is {"image", "state"}; fault None: nominal.
@@ -54,7 +54,7 @@ class Crew:
         if not jobs:
             return
         if workers <= 1:
-            with _one_thread():
+            with one_thread():
                 arms = self.make_arms()
                 for job in jobs:
                     yield _play(self.make_env, arms, job, steps)
@@ -72,17 +72,6 @@ def _play(make_env: MakeEnv, arms: Mapping[str, Arm], job: Job, steps: int) -> d
         return {name: asdict(play(env, arms[name], job.seed, steps)) for name in job.arms}
     finally:
         env.close()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Single frames are slower on more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 _HERE: dict[str, Any] = {}

@@ -68,7 +68,7 @@ def judge_loop(
     book = Book(arms, config, ledger)
     judged, identities = conditions(faults, config), controls(faults, config)
     _play(crew, book, [CLEAN, *identities, *judged], workers, on_part)
-    reference = "state" if "state" in arms else plain_arm(book)
+    reference = "state" if "state" in arms else plain_arm(book.arms)
     returns = {name: book.returns(name, [CLEAN]) for name in ("zero", reference)}
     yardstick = Yardstick.of(returns["zero"], returns[reference], draws=config.draws, seed=config.seed)
     lasting, identical = lasting_rows(book, yardstick, judged), control_rows(book, identities)

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from robovae.records import read_lines
+
 Row = dict[str, Any]
 
 
@@ -17,7 +19,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._rows = {row["key"]: row for row in _read(path)}
+        self._rows = {row["key"]: row for row in read_lines(path) if isinstance(row.get("key"), str)}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -44,15 +46,3 @@ class Ledger:
             lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
             file.write(("" if whole else "\n").encode() + lines.encode())
         self._rows.update({row["key"]: row for row in rows})
-
-
-def _read(path: Path) -> list[Row]:
-    found = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and isinstance(row.get("key"), str):
-            found.append(row)
-    return found

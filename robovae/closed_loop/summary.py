@@ -1,6 +1,6 @@
 """From episodes to the figures that are quoted: every arm in every condition, and pooled."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from robovae.closed_loop.book import Book
@@ -31,7 +31,7 @@ def figures(book: Book, yardstick: Yardstick, arm: str, conditions: Sequence[Con
         "worst", mean of the lowest tenth; "interventions", "coast" and "fallback", shares of the steps.
     """
     returns, clean = book.returns(arm, conditions), book.returns(arm, [CLEAN])
-    plain = book.returns(plain_arm(book), [CLEAN]) if plain_arm(book) in book.arms else None
+    plain = book.returns(plain_arm(book.arms), [CLEAN]) if plain_arm(book.arms) in book.arms else None
     score = yardstick.score(returns)
     played = [row for one in conditions for row in book.rows(arm, one)]
     steps = sum(row["steps"] for row in played)
@@ -88,7 +88,7 @@ def lasting_rows(book: Book, yardstick: Yardstick, conditions: Sequence[Conditio
         Mean score by arm; "shortfall" of the guarded arm behind the better of nominal policy and fallback;
         "harm", "class": what the nominal policy loses of its clean score; "alarms" of the guarded arm.
     """
-    guarded, plain = guarded_arm(book), plain_arm(book)
+    guarded, plain = guarded_arm(book.arms), plain_arm(book.arms)
     rows = []
     for one in (some for some in conditions if some.stays):
         scores = {
@@ -143,14 +143,14 @@ def control_rows(book: Book, conditions: Sequence[Condition]) -> list[Row]:
     return rows
 
 
-def guarded_arm(book: Book) -> str | None:
+def guarded_arm(arms: Collection[str]) -> str | None:
     """The arm that stands for robovae: filter and guard, or the guard alone without a filtered policy."""
-    return next((name for name in ("both", "guard") if name in book.arms), None)
+    return next((name for name in ("both", "guard") if name in arms), None)
 
 
-def plain_arm(book: Book) -> str:
+def plain_arm(arms: Collection[str]) -> str:
     """The arm that stands for a policy as everybody has it."""
-    return "nominal" if "nominal" in book.arms else "filter"
+    return "nominal" if "nominal" in arms else "filter"
 
 
 def _where(one: Condition) -> Row:

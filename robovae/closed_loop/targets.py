@@ -61,7 +61,7 @@ def pooled(conditions: Sequence[Condition], share: float) -> list[Condition]:
 def _kept(
     book: Book, yardstick: Yardstick, some: Sequence[Condition], share: float, least: float
 ) -> list[Target]:
-    guarded, plain = guarded_arm(book), plain_arm(book)
+    guarded, plain = guarded_arm(book.arms), plain_arm(book.arms)
     if guarded is None or not some:
         return []
     at = f"bursts {share:.0%}"
@@ -84,12 +84,12 @@ def _sigma(book: Book, yardstick: Yardstick, some: Sequence[Condition]) -> list[
 
 
 def _clean(book: Book, yardstick: Yardstick) -> list[Target]:
-    guarded = guarded_arm(book)
+    guarded = guarded_arm(book.arms)
     if guarded is None:
         return []
     found = []
     own = "filter" if guarded == "both" else "nominal"
-    for reference in dict.fromkeys((own, plain_arm(book))):
+    for reference in dict.fromkeys((own, plain_arm(book.arms))):
         # Of the mean: an interquartile mean would not see what a few interventions cost.
         kept = yardstick.kept(book.returns(guarded, [CLEAN]), book.returns(reference, [CLEAN]), mean)
         lost = None if kept is None else Resampled(1 - kept.value, 1 - kept.draws)
@@ -100,7 +100,7 @@ def _clean(book: Book, yardstick: Yardstick) -> list[Target]:
 
 
 def _lasting(book: Book, rows: Sequence[Mapping[str, Any]], stays: Sequence[Condition]) -> list[Target]:
-    guarded = guarded_arm(book)
+    guarded = guarded_arm(book.arms)
     if guarded is None or not rows:
         return []
     last = max(rows, key=lambda row: row["shortfall"]["value"])

@@ -12,6 +12,7 @@ from robovae.closed_loop.condition import CLEAN, Condition
 from robovae.closed_loop.crew import MakeEnv
 from robovae.closed_loop.errors import ClosedLoopError
 from robovae.closed_loop.playing import play
+from robovae.closed_loop.summary import guarded_arm, plain_arm
 
 SIDE = 192
 """Pixels of a column at least; frames are enlarged by a whole number."""
@@ -63,10 +64,9 @@ def record(
     Raises:
         ClosedLoopError: there is no arm to show.
     """
-    plain = next((name for name in ("nominal", "filter") if name in arms), None)
-    if plain is None:
+    plain, guarded = plain_arm(arms), guarded_arm(arms)
+    if plain not in arms:
         raise ClosedLoopError(f"expected an arm nominal or filter, received {', '.join(arms) or 'none'}")
-    guarded = next((name for name in ("both", "guard") if name in arms), None)
     wanted = [("nominal", CLEAN, plain), (str(condition), condition, plain)]
     if guarded is not None:
         wanted.append(("the same, guarded", condition, guarded))

@@ -34,8 +34,9 @@ class CollectConfig:
     episodes: int = 400
     """How many episodes the store shall hold from `seed` on; those that it holds are not run again."""
     policy: str = "random"
-    """Who acts: "random", "zero", the PATH of an episode store whose actions are replayed seed by seed, or
-    "module:name" (a function `act(observation) -> action`, or a class; see robovae.collect.policies)."""
+    """Who acts: "random", "bang", "zero", the PATH of an episode store whose actions are replayed seed by
+    seed or of a run whose policy acts, or "module:name" (a function `act(observation) -> action`, or a class;
+    see robovae.collect.policies)."""
     seed: int | str = "train"
     """Seed of the first episode, one a seed from there on; or a split's name for its first seed."""
     workers: int = field(default_factory=usable_cores)

@@ -51,8 +51,7 @@ class RandomPolicy:
     looks = False
 
     def __init__(self, space: gym.spaces.Box) -> None:
-        bounded = np.isfinite(space.low) & np.isfinite(space.high)
-        low, high = np.where(bounded, space.low, -1.0), np.where(bounded, space.high, 1.0)
+        low, high = _bounds(space)
         self.middle, self.reach = ((high + low) / 2).ravel(), ((high - low) / 2).ravel()
         self.shape, self.dtype = space.shape, space.dtype
 
@@ -89,6 +88,16 @@ class RandomPolicy:
         path = starts[segment] * (1 - phase) + targets[segment] * phase
         actions = (self.middle + self.reach * path).astype(self.dtype).reshape(-1, *self.shape)
         return list(actions)
+
+
+def _bounds(space: gym.spaces.Box) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The bounds; where an end has none, it is 2 from the other, and -1 or 1 where neither has."""
+    low, high = np.asarray(space.low, np.float64), np.asarray(space.high, np.float64)
+    below, above = np.isfinite(low), np.isfinite(high)
+    return (
+        np.where(below, low, np.where(above, high - 2.0, -1.0)),
+        np.where(above, high, np.where(below, low + 2.0, 1.0)),
+    )
 
 
 class BangBangPolicy(RandomPolicy):

@@ -79,6 +79,8 @@ class WorkerProcess:
 
     def give(self, seeds: list[int]) -> None:
         """Hand out seeds."""
+        if not self.seeds:
+            self.heard = time.monotonic()  # it was silent because it had nothing to do
         self.seeds += seeds
         self.given += len(seeds)
         self._say(seeds)

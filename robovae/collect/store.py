@@ -43,11 +43,12 @@ def check_same_source(
     """See that new episodes belong with those that are there.
 
     Raises:
-        CollectError: if they come from another environment, RenderSpec or OpenGL, or if one of the seeds that
-            would be skipped was collected in another way (spread, policy, steps).
+        CollectError: if they come from another environment, RenderSpec, fault or OpenGL, or if one of the
+            seeds that would be skipped was collected in another way (spread, policy, steps).
     """
     wanted, how = set(config.seeds()), config.remembered()
     source = {"env_id": facts["env_id"], "render_spec": facts["render_spec"], "MUJOCO_GL": _gl(facts)}
+    source["fault"] = facts.get("fault")
     for record in records:
         meta = record.meta
         meta["MUJOCO_GL"] = _gl(meta)

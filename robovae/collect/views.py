@@ -17,6 +17,8 @@ from robovae.collect.config import CollectError
 FLOATS = (np.float32, np.float64)
 POSITIONS = ("qpos", "qvel")
 BLOCK = 32
+KNOWN_WRAPPERS = ("gymnasium.", "robovae_envs.")
+"""Modules of wrappers that do not change the model."""
 
 Rows = dict[str, NDArray[Any]]
 """What is stored of one moment, by array name."""
@@ -60,9 +62,14 @@ def make_view(env: gym.Env[Any, Any], looks: bool, on_frames: Callable[[int], bo
 def draws_qpos(env: gym.Env[Any, Any]) -> bool:
     """Whether the outermost wrapper draws, by `frames_of`, the `qpos` of one of Gymnasium's own MuJoCo tasks.
 
-    Those do not change their model while they run, so that `qpos` says all about a frame.
+    Those do not change their model while they run, nor do Gymnasium's wrappers and our own, so that `qpos`
+    says all about a frame. What others' wrappers do is anybody's guess.
     """
     base: Any = env.unwrapped
+    inner: Any = env
+    while isinstance(inner := getattr(inner, "env", None), gym.Wrapper):
+        if not type(inner).__module__.startswith(KNOWN_WRAPPERS):
+            return False
     return (
         isinstance(env, gym.Wrapper)
         and hasattr(type(env), "frames_of")

@@ -176,6 +176,7 @@ class Writer:
             with self.changed:
                 self.failure = error
                 self.changed.notify_all()
+            self.report.link.say("error", one_line(error))  # who waits for seeds would not hear of it
 
     def _next_batch(self) -> list[Episode]:
         """What waits; nothing once the writer is closed and all is written."""
@@ -217,10 +218,15 @@ def _serve(make_env: Callable[[], gym.Env[Any, Any]], out: Path, config: Collect
     rollout = Rollout(env, make_policy(config.policy, env), config, link.count_frames)
     env.reset(seed=0)
     link.say("ready", rollout.facts)
-    while (seed := link.next_seed(writer.report.send)) is not None:
-        episode = rollout.run(seed)
-        if episode is not None:
-            writer.submit(episode)
+    try:
+        while (seed := link.next_seed(writer.report.send)) is not None:
+            episode = rollout.run(seed)
+            if episode is not None:
+                writer.submit(episode)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            writer.drain()  # finished episodes are kept, whatever became of this one
+        raise
     writer.drain()
 
 

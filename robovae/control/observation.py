@@ -113,7 +113,7 @@ def frame_key(space: gym.Space[Any], perceiver: Perceiver, key: str) -> str | No
         height, width, _ = perceiver.frame_shape
         raise ControlError(
             f"observation: expected frames {perceiver.frame_shape} uint8, received {held}; render at "
-            f"{height}x{width} with the RenderSpec of the run: Camera(env, perceiver.render_spec)"
+            f"{height}x{width} with the run's own: Camera(env, RenderSpec.from_dict(perceiver.render_spec))"
         )
     return key if held is not space else None
 

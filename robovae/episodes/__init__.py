@@ -2,7 +2,6 @@
 
 from robovae.episodes.check import Problem, info, verify
 from robovae.episodes.episode import SPLITS, Episode, EpisodeError, find_nonfinite, split_of
-from robovae.episodes.gather import Windows
 from robovae.episodes.layout import Record
 from robovae.episodes.packing import pack
 from robovae.episodes.store import EpisodeStore
@@ -15,7 +14,6 @@ __all__ = [
     "EpisodeStore",
     "Problem",
     "Record",
-    "Windows",
     "find_nonfinite",
     "info",
     "pack",

@@ -183,12 +183,12 @@ def read_records(path: Path) -> list[Record]:
         ) from error
 
 
-def _read_header(file: BinaryIO, size: int | None = None) -> bytes:
+def _read_header(file: BinaryIO, size: int) -> bytes:
     start = file.read(8)
     length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
     if not len(_PREFIX) < length <= _MAX_HEADER:
         raise EpisodeError(f"expected an episode file, received a header of {length} bytes")
-    if size is not None and 8 + length > size:
+    if 8 + length > size:
         raise EpisodeError(f"cut short: expected at least {8 + length} bytes, received {size}")
     return file.read(length)
 

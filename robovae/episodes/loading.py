@@ -77,5 +77,6 @@ def _kind(record: Record) -> dict[str, Any]:
         "env_id": meta["env_id"],
         "frame shape": rows["image"][1],
         "render_spec": meta.get("render_spec"),
+        "fault": meta.get("fault"),
         "arrays": rows,
     }

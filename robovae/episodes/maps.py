@@ -66,6 +66,9 @@ class FileMaps:
                 yield addresses
                 return
             unique, inverse = np.unique(files, return_inverse=True)
+            for index in unique.tolist():  # what this batch has already is not to make room for the rest
+                if index in self._open:
+                    self._open[index] = self._open.pop(index)
             held = []  # mapping one of them may push out another
             starts = np.empty(len(unique), np.int64)
             for row, index in enumerate(unique.tolist()):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from robovae.episodes.episode import SPLITS, Episode, EpisodeError, split_of
-from robovae.episodes.gather import Windows, check_out, copy_pieces
+from robovae.episodes.gather import copy_pieces
 from robovae.episodes.layout import Record, dtype_of
 from robovae.episodes.loading import OnDamaged, check_alike, load_records
 from robovae.episodes.maps import FileMaps
@@ -128,11 +128,6 @@ class EpisodeStore(Sequence[Episode]):
         spec: dict[str, Any] | None = self._records[0].meta.get("render_spec")
         return spec
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return sum(record.nbytes for record in self._records)
-
     def select(self, indices: Sequence[int]) -> Self:
         """The store of some episodes, by their index here; they share the files' maps.
 
@@ -189,20 +184,16 @@ class EpisodeStore(Sequence[Episode]):
         episodes = np.searchsorted(self._start, numbers, side="right") - 1
         return episodes, numbers - self._start[episodes]
 
-    def frames(self, indices: ArrayLike, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """Copy frames by their global numbers (B,) into one array (B, H, W, 3), `out` if given.
+    def frames(self, indices: ArrayLike) -> NDArray[np.uint8]:
+        """Copy frames by their global numbers (B,) into one new array (B, H, W, 3).
 
         Raises:
             IndexError: if a number is outside of the store.
-            EpisodeError: if `out` is not a C-contiguous uint8 array of that shape.
         """
         numbers = self._numbers(indices)
-        shape = (len(numbers), *self.frame_shape)
-        if out is not None:
-            check_out(out, shape)
         files, sources = self._frame_file[numbers], self._frame_source[numbers]
-        rows = copy_pieces(self._maps, files, sources, math.prod(shape[1:]), out)
-        return rows.reshape(shape) if out is None else out
+        rows = copy_pieces(self._maps, files, sources, math.prod(self.frame_shape))
+        return rows.reshape(len(numbers), *self.frame_shape)
 
     def _numbers(self, indices: ArrayLike) -> NDArray[np.int64]:
         numbers = np.asarray(indices, np.int64)
@@ -210,28 +201,10 @@ class EpisodeStore(Sequence[Episode]):
             raise IndexError(f"expected frame numbers from 0 to {self.num_frames - 1}, received {numbers}")
         return numbers
 
-    def batches(self, size: int, rng: np.random.Generator | None = None) -> Iterator[NDArray[np.uint8]]:
-        """All frames once, (size, H, W, 3) at a time, the last shorter: in order, or shuffled by `rng`."""
-        numbers = np.arange(self.num_frames)
-        if rng is not None:
-            rng.shuffle(numbers)
-        for start in range(0, len(numbers), size):
-            yield self.frames(numbers[start : start + size])
-
-    def gather(self, name: str, episodes: ArrayLike, times: ArrayLike) -> NDArray[Any]:
-        """Rows of any array but the frames, (B, ...), for episode indices (B,) and times (B,).
-
-        Raises:
-            EpisodeError: if the episodes have no such array.
-            IndexError: if an index is outside.
-        """
-        pairs = list(zip(np.asarray(episodes).tolist(), np.asarray(times).tolist(), strict=True))
-        views = {episode: self.array(name, episode) for episode in {episode for episode, _ in pairs}}
-        first = self._records[0].spans[name]
-        rows = np.empty((len(pairs), *first.shape[1:]), dtype_of(first.code))
-        for row, (episode, time) in zip(rows, pairs, strict=True):
-            row[...] = views[episode][time]
-        return rows
+    def batches(self, size: int) -> Iterator[NDArray[np.uint8]]:
+        """All frames once in their order, (size, H, W, 3) at a time, the last batch shorter."""
+        for start in range(0, self.num_frames, size):
+            yield self.frames(np.arange(start, min(start + size, self.num_frames)))
 
     def array(self, name: str, episode: int) -> NDArray[Any]:
         """One array of one episode, a read-only view.
@@ -246,39 +219,6 @@ class EpisodeStore(Sequence[Episode]):
             )
         span = record.spans[name]
         return np.ndarray(span.shape, dtype_of(span.code), self._maps[int(self._file[episode])], span.offset)
-
-    def windows(self, length: int, batch: int, rng: np.random.Generator) -> Windows:
-        """Draw `batch` windows of `length` consecutive frames, every possible window equally likely.
-
-        An episode shorter than `length` counts as one window, padded and masked.
-        """
-        choices = np.maximum(self.lengths - length + 1, 1)
-        ends = np.cumsum(choices)
-        drawn = rng.integers(ends[-1], size=batch)
-        episodes = np.searchsorted(ends, drawn, side="right")
-        return self.windows_at(episodes, drawn - (ends - choices)[episodes], length)
-
-    def windows_at(self, episodes: ArrayLike, starts: ArrayLike, length: int) -> Windows:
-        """Windows of `length` frames from frame `starts` (B,) of `episodes` (B,), padded past the end.
-
-        Raises:
-            IndexError: if an episode or a start is outside.
-        """
-        episode, start = np.asarray(episodes, np.int64), np.asarray(starts, np.int64)
-        if length < 1 or (episode.size and (start.min() < 0 or (start >= self.lengths[episode]).any())):
-            raise IndexError(
-                f"expected windows that start inside of their episodes, received {start}, length {length}"
-            )
-        times = start[:, None] + np.arange(length)
-        mask = times < self.lengths[episode][:, None]
-        numbers = self._start[episode][:, None] + np.where(mask, times, start[:, None])
-        image = self.frames(numbers.reshape(-1)).reshape(*mask.shape, *self.frame_shape)
-        image[~mask] = 0
-        action = np.zeros((len(episode), length, *self._records[0].spans["action"].shape[1:]), np.float32)
-        for row, index, first in zip(action, episode.tolist(), start.tolist(), strict=True):
-            taken = self.array("action", index)[first : first + length]
-            row[: len(taken)] = taken
-        return Windows(image, action, mask, episode, start)
 
 
 def _warn(error: EpisodeError) -> None:

@@ -15,6 +15,7 @@ from robovae.evaluate.smoothness import BURN_IN
 from robovae.frames import BATCH, batched, to_tensor
 from robovae.gaussian import Gaussian, kl
 from robovae.run.directory import RunModel
+from robovae.train.data import Sequences, Windows
 from robovae.vae import VAE
 
 WINDOWS = 8
@@ -101,11 +102,11 @@ def sequence_bound(model: RunModel, store: EpisodeStore, length: int, windows: i
     """
     generator = _generator(model.vae, seed)
     episodes = np.unique(np.linspace(0, len(store) - 1, windows).astype(int))
-    totals = np.zeros(7)
+    totals, sequences = np.zeros(7), Sequences(store)
     for first in range(0, len(episodes), WINDOWS):
         chosen = episodes[first : first + WINDOWS]
-        batch = store.windows_at(chosen, np.zeros_like(chosen), length)
-        totals += _window_sums(model, batch.image, batch.action, batch.mask, generator)
+        batch = sequences.at(chosen, np.zeros_like(chosen), length)
+        totals += _window_sums(model, store.frames(batch.numbers.ravel()), batch, generator)
     frames, predictions = totals[0], max(totals[4], 1.0)
     reconstruction, local_kl, global_kl = totals[1:4] / frames
     rmse, hold = np.sqrt(totals[5:] / predictions)
@@ -123,18 +124,16 @@ def sequence_bound(model: RunModel, store: EpisodeStore, length: int, windows: i
 
 def _window_sums(
     model: RunModel,
-    image: NDArray[np.uint8],
-    action: NDArray[np.float32],
-    mask: NDArray[np.bool_],
+    frames: NDArray[np.uint8],
+    windows: Windows,
     generator: torch.Generator,
 ) -> Doubles:
     """Sums over windows: frames, the bound's three parts, predictions, their squared error, and holding's."""
     vae, device = model.vae, generator.device
-    batch, length = mask.shape
-    images = to_tensor(image.reshape(-1, *image.shape[2:]), device)
+    images, here = to_tensor(frames, device), windows.mask.to(device) > 0
     local, belief = vae(images)
-    lone = Gaussian(*(part.view(batch, length, -1) for part in belief))
-    rollout = model.dynamics.rollout(lone, torch.from_numpy(action).to(device), _normal(lone.mu, generator))
+    lone = Gaussian(*(part.view(*here.shape, -1) for part in belief))
+    rollout = model.dynamics.rollout(lone, windows.action.to(device), _normal(lone.mu, generator))
     z = rollout.z.flatten(0, 1)
     grid = local.sample(_normal(local.mu, generator))
     parts = torch.stack(
@@ -146,7 +145,6 @@ def _window_sums(
         ],
         dim=1,
     )
-    here = torch.from_numpy(mask).to(device)
     missed = (rollout.z - rollout.prior.mu).square()[:, 1:]
     held = (rollout.z[:, 1:] - rollout.z[:, :-1]).square()
     counted = here.clone()[:, 1:]

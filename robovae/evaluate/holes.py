@@ -11,6 +11,7 @@ joints off both: off the point itself, and off what the encoder makes of its fra
 decoder draws one thing and the point meant another.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,10 +22,13 @@ from numpy.typing import NDArray
 from robovae.belief import Perceiver
 from robovae.episodes import EpisodeStore
 from robovae.evaluate.codes import Doubles, EvaluateError, Floats, encode, spread, spread_frames
-from robovae.evaluate.intervals import interval, mean
+from robovae.evaluate.intervals import paired_interval
 from robovae.evaluate.probe import Probe, ProbeConfig, Target, joint_targets
 
 Frames = NDArray[np.uint8]
+Numbers = NDArray[np.int64]
+Units = Mapping[str, Numbers]
+"""Numbers of the episodes behind each value, (P, k), by what was measured; without any, each is its own."""
 
 WALK = (0.25, 0.5, 0.75)
 """Places along the straight line between two codes."""
@@ -130,7 +134,11 @@ def compare_holes(
     config = config or HolesConfig()
     _check(vae, plain, store)
     rng = np.random.default_rng(config.seed)
-    ends = _pairs(store, config.pairs, rng)
+    episodes, ends = _pairs(store, config.pairs, rng)
+    both = np.stack(episodes, axis=1)
+    single = np.concatenate(episodes)[:, None]
+    units = {"ends": single, **dict.fromkeys((*(f"walk {share}" for share in WALK), "stranger"), both)}
+    seen = {"held-out frames": single, "two frames faded": both, "shuffled pixels": episodes[0][:, None]}
     pool, known = spread_frames(train_store, config.pool), spread(train_store, config.pool)
     realism = Realism(pool)
     joints = [joint for joint in joint_targets(known) if joint.values is not None]
@@ -145,14 +153,17 @@ def compare_holes(
     return {
         "pairs": config.pairs,
         "pool": len(pool),
-        "controls": {name: _figure(realism(frames)) for name, frames in _controls(ends, pool, rng).items()},
-        **{name: _figures(distances) for name, distances in scored.items()},
+        "controls": {
+            name: _figure(realism(frames), seen.get(name))
+            for name, frames in _controls(ends, pool, rng).items()
+        },
+        **{name: _figures(distances, units) for name, distances in scored.items()},
         "margins": {
-            "middle": _figure(scored["plain"][_MIDDLE] - scored["vae"][_MIDDLE]),
+            "middle": _figure(scored["plain"][_MIDDLE] - scored["vae"][_MIDDLE], both),
             "prior": _figure(scored["plain"]["prior"] - scored["vae"]["prior"]),
             "fitted": _figure(scored["plain"]["fitted"] - scored["vae"]["prior"]),
         },
-        "reading": _compared(read) if joints else None,
+        "reading": _compared(read, units) if joints else None,
     }
 
 
@@ -166,25 +177,27 @@ def _check(vae: Perceiver, plain: Perceiver, store: EpisodeStore) -> None:
         raise EvaluateError("expected at least 2 held-out episodes, received 1; collect more")
 
 
-def _pairs(store: EpisodeStore, count: int, rng: np.random.Generator) -> tuple[Frames, Frames]:
-    """Frames of two different episodes, `count` times."""
+def _pairs(
+    store: EpisodeStore, count: int, rng: np.random.Generator
+) -> tuple[tuple[Numbers, Numbers], tuple[Frames, Frames]]:
+    """Frames of two different episodes, `count` times: the episodes' numbers, and the frames."""
     one = rng.integers(len(store), size=count)
     other = (one + rng.integers(1, len(store), size=count)) % len(store)
     starts = np.cumsum(store.lengths) - store.lengths
     times = (starts[episodes] + rng.integers(store.lengths[episodes]) for episodes in (one, other))
     first, second = (store.frames(numbers) for numbers in times)
-    return first, second
+    return (one, other), (first, second)
 
 
 def _points(
     model: Perceiver, ends: tuple[Frames, Frames], codes: Floats, config: HolesConfig
 ) -> dict[str, Floats]:
-    """Latents at, between and around the codes of real frames, each (pairs, D)."""
+    """Latents at, between and around the codes of real frames, each (pairs, D), "ends" (2 pairs, D)."""
     one, other = (model(frames).mu for frames in ends)
     rng = np.random.default_rng(config.seed)  # the same draws for both models
     normal = rng.standard_normal((config.pairs, model.latent_dim)).astype(np.float32)
     return {
-        "ends": one,
+        "ends": np.concatenate([one, other]),
         **{f"walk {share}": (1.0 - share) * one + share * other for share in WALK},
         "prior": normal,
         "fitted": codes.mean(axis=0) + normal @ _root(codes),
@@ -193,7 +206,7 @@ def _points(
 
 def _root(codes: Floats) -> Floats:
     """A matrix R, (D, D), such that normal draws times R have the covariance of codes (N, D)."""
-    values, vectors = np.linalg.eigh(np.cov(codes.astype(np.float64).T))
+    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(codes.astype(np.float64).T)))
     root: Floats = (vectors * np.sqrt(values.clip(0.0))).T.astype(np.float32)
     return root
 
@@ -213,7 +226,7 @@ def _controls(ends: tuple[Frames, Frames], pool: Frames, rng: np.random.Generato
     pixels = one.reshape(len(one), -1, 3)
     shuffled = rng.permuted(np.arange(pixels.shape[1])[None].repeat(len(one), 0), axis=1)
     return {
-        "held-out frames": one,
+        "held-out frames": np.concatenate(ends),
         "two frames faded": faded,
         "mean frame": pool.mean(axis=0, dtype=np.float64).round().astype(np.uint8)[None],
         "shuffled pixels": np.take_along_axis(pixels, shuffled[..., None], axis=1).reshape(one.shape),
@@ -221,17 +234,19 @@ def _controls(ends: tuple[Frames, Frames], pool: Frames, rng: np.random.Generato
     }
 
 
-def _figures(distances: dict[str, Doubles]) -> dict[str, Any]:
-    walk = [{"share": share, **_figure(distances[f"walk {share}"])} for share in WALK]
-    rest = {name: _figure(values) for name, values in distances.items() if not name.startswith("walk")}
-    return {**rest, "walk": walk}
+def _figures(distances: dict[str, Doubles], units: Units) -> dict[str, Any]:
+    found = {name: _figure(values, units.get(name)) for name, values in distances.items()}
+    walk = [{"share": share, **found.pop(f"walk {share}")} for share in WALK]
+    return {**found, "walk": walk}
 
 
-def _compared(read: dict[str, dict[str, Doubles]]) -> dict[str, Any]:
-    margin = _figure(read["plain"][_MIDDLE] - read["vae"][_MIDDLE])
-    return {**{name: _figures(distances) for name, distances in read.items()}, "margin": margin}
+def _compared(read: dict[str, dict[str, Doubles]], units: Units) -> dict[str, Any]:
+    margin = _figure(read["plain"][_MIDDLE] - read["vae"][_MIDDLE], units[_MIDDLE])
+    return {**{name: _figures(distances, units) for name, distances in read.items()}, "margin": margin}
 
 
-def _figure(values: Doubles) -> dict[str, float]:
-    low, high = interval(np.stack([values, np.ones_like(values)], axis=1), mean)
+def _figure(values: Doubles, units: Numbers | None = None) -> dict[str, float]:
+    """A mean with its interval; `units` (P, k) are the episodes behind each value, None: each its own."""
+    units = np.arange(len(values))[:, None] if units is None else units
+    low, high = paired_interval(values, units)
     return {"rmse": float(values.mean()), "low": low, "high": high}

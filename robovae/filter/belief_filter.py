@@ -126,8 +126,9 @@ class BeliefFilter:
         return Gaussian(torch.from_numpy(mu), torch.from_numpy(np.log(sigma)))
 
     def _taken(self, action: ArrayLike, count: int) -> torch.Tensor:
-        taken = np.asarray(action, np.float32).reshape(count, -1)
-        if taken.shape[1] != self.action_dim or not np.isfinite(taken).all():
+        taken = np.asarray(action, np.float32)
+        taken = taken.reshape(1, -1) if count == 1 and taken.ndim <= 1 else taken
+        if taken.shape != (count, self.action_dim) or not np.isfinite(taken).all():
             raise BeliefError(
                 f"action: expected finite numbers ({count}, {self.action_dim}), received {taken.shape}"
                 f"{'' if np.isfinite(taken).all() else ' with NaN or infinity'}; pass what the robot did"

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from robovae.control.bursts import Bursts
 from robovae.dynamics import Rollout, TemporalPrior
 from robovae.episodes import EpisodeStore
+from robovae.evaluate.codes import spread
 from robovae.filter.config import FilterConfig
 from robovae.frames import BATCH, to_tensor
 from robovae.gaussian import Gaussian
@@ -83,7 +84,7 @@ def fit_dynamics(
     Raises:
         CalibrationError: the training diverged.
     """
-    part = _whole_episodes(train, config.nominal)
+    part = spread(train, config.nominal)
     frames, rate = _perceive(model, uncertainty, part, config, tell), config.lr
     for _ in range(_ATTEMPTS):
         dynamics, error = _fitted(_begin(model, config), frames, part, replace(config, lr=rate), tell)
@@ -123,12 +124,6 @@ def silenced(belief: Gaussian, rows: Tensor) -> Gaussian:
     return Gaussian(
         belief.mu.masked_fill(gone, 0.0), belief.log_sigma.masked_fill(gone, MOST).clamp_max(MOST)
     )
-
-
-def _whole_episodes(train: EpisodeStore, frames: int) -> EpisodeStore:
-    """Evenly chosen episodes that hold about so many frames, at least one."""
-    count = max(1, int(len(train) * min(1.0, frames / train.num_frames)))
-    return train.select(np.unique(np.linspace(0, len(train) - 1, count).astype(int)).tolist())
 
 
 def _begin(model: RunModel, config: FilterConfig) -> TemporalPrior:

@@ -6,7 +6,8 @@ sees frames in their order. Every score is higher = stranger.
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -155,15 +156,22 @@ def score_footage(scorers: Sequence[Scorer | SequenceScorer], footage: Footage) 
     return found
 
 
-def median_seconds(call: Callable[[Frames], object], frame: Frames, repeats: int = 30) -> float:
-    """Median seconds of a call with a fresh copy of a frame (1, H, W, 3) on one thread, after a warm-up."""
-    threads = torch.get_num_threads()
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: single frames are slower on more."""
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def median_seconds(call: Callable[[Frames], object], frame: Frames, repeats: int = 30) -> float:
+    """Median seconds of a call with a fresh copy of a frame (1, H, W, 3) on one thread, after a warm-up."""
+    with one_thread():
         call(frame.copy())
         return statistics.median(_timed(call, frame.copy()) for _ in range(repeats))
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _timed(call: Callable[[Frames], object], frame: Frames) -> float:

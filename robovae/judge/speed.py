@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 
+from robovae.judge.detector import one_thread
 from robovae.judge.footage import Doubles, Footage, Frames
 
 SHARE = 0.25
@@ -39,12 +39,8 @@ def watching_cost(
         JSON-able: "encode_ms" and "update_ms" as {"p50", "p99"}; "share", the median of the differences over
         the encoder's median; "target"; "frames".
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         encoded, updated = _take_turns(encode, monitor, footage, frames)
-    finally:
-        torch.set_num_threads(threads)
     return {
         "encode_ms": _percentiles(encoded),
         "update_ms": _percentiles(updated),

@@ -14,7 +14,7 @@ from stable_baselines3.common.save_util import load_from_zip_file
 from robovae.policy.config import PolicyError
 from robovae.policy.network import Actor
 from robovae.policy.saving import actor_from, actor_tensors
-from robovae.records import read_json, sync, write_json
+from robovae.records import read_json, sync, write_json, write_lines
 from robovae.run.directory import RunError, read_note, read_tensors, write_tensors
 
 SB3, STATE, REPLAY, BEST = "sb3.zip", "state.json", "replay.safetensors", "best.safetensors"
@@ -132,10 +132,7 @@ def drop_checkpoints(where: Path, but: Path | None = None) -> None:
 
 def write_rows(where: Path, rows: list[dict[str, Any]]) -> None:
     """Replace progress.jsonl."""
-    where.mkdir(parents=True, exist_ok=True)
-    aside = where / f".{ROWS}.{os.getpid()}"
-    aside.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    aside.replace(where / ROWS)
+    write_lines(where / ROWS, rows)
 
 
 def _newest(where: Path) -> tuple[Path, dict[str, Any]] | None:

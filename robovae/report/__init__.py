@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from robovae.records import write_json
+from robovae.records import write_bytes, write_json
 from robovae.report.material import Effort, gather
 from robovae.report.page import render
-from robovae.report.pictures import write_bytes
 
 __all__ = ["Effort", "write"]
 

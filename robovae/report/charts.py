@@ -150,7 +150,7 @@ def steady_range(values: Sequence[float], skip: float = 0.15) -> tuple[float, fl
     if not finite:
         return None
     rest = finite[min(int(len(finite) * skip), len(finite) - 1) :]
-    return (min(rest), max(rest)) if max(rest) > min(rest) else None
+    return min(rest), max(rest)
 
 
 def _finite(series: Series) -> list[tuple[float, float]]:

@@ -1,7 +1,6 @@
 """The policies of a run: how they learnt, and what is left of their returns when the camera fails."""
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from robovae.closed_loop import BLIND
 from robovae.closed_loop.summary import ALL
 from robovae.evaluate.intervals import interval, mean
 from robovae.policy.saving import read_record
+from robovae.records import read_lines
 from robovae.report import plots
 from robovae.report.findings import read_findings
 from robovae.run.files import policy_places
@@ -92,7 +92,7 @@ def policy_facts(where: Path) -> dict[str, Any]:
     """
     record = read_record(where) or {}
     kept: Row = record.get("kept") or {}
-    rows = _lines(where / "progress.jsonl")
+    rows = [row for row in read_lines(where / "progress.jsonl") if {"step", "mean"} <= set(row)]
     return {
         "place": where.name,
         "label": where.name.removeprefix("policy-"),
@@ -231,16 +231,3 @@ def _mean_return(returns: Sequence[float] | None) -> dict[str, Any] | None:
 def _first(names: Sequence[str], *wanted: str) -> int | None:
     """Index of the first of these names that is there."""
     return next((names.index(name) for name in wanted if name in names), None)
-
-
-def _lines(path: Path) -> list[Row]:
-    """Rows of a file of JSON lines; one that was cut short is left out."""
-    found: list[Row] = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and {"step", "mean"} <= set(row):
-            found.append(row)
-    return found

@@ -15,7 +15,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from robovae.errors import RobovaeError
-from robovae.report.pictures import Image, write_bytes
+from robovae.records import write_bytes
+from robovae.report.pictures import Image
 
 _MEND = "run `robovae evaluate` again"
 _PARTS = ("frames", "action", "onset")

@@ -1,10 +1,8 @@
 """Pictures for the page: frames in rows, heat maps, and PNG bytes as data: URIs."""
 
 import base64
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -43,25 +41,6 @@ def png(image: Image) -> bytes:
     order = cv2.COLOR_RGB2BGR if image.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
     _, coded = cv2.imencode(".png", cv2.cvtColor(image, order), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     return bytes(coded)
-
-
-def write_bytes(path: Path, data: bytes) -> Path:
-    """Write a file aside, flush it to the disk and rename it into place; the directory is made.
-
-    Raises:
-        OSError: the disk is full or not writable; what was at `path` is unharmed.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-    return path
 
 
 def row(frames: Image, gap: int = 2) -> Image:

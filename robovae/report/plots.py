@@ -119,14 +119,23 @@ def learning(policies: Rows) -> list[Markup]:
 def _learning(policies: Rows) -> Markup:
     series = [
         Series(
-            one["label"][:_LONGEST],
+            name,
             [row["step"] for row in one["curve"]],
             [row["mean"] for row in one["curve"]],
         )
-        for one in policies
+        for name, one in zip(_short([one["label"] for one in policies]), policies, strict=True)
     ]
     labels = Labels("Mean return over training", "steps", "return")
     return Markup(charts.line_chart(series, labels, y_range=_steady(series)))
+
+
+def _short(labels: Sequence[str]) -> list[str]:
+    """Names as long as the legend has room for: their beginnings, or, where those are alike, ends too."""
+    cut = [label[:_LONGEST] for label in labels]
+    if len(set(cut)) == len(set(labels)):
+        return cut
+    half = _LONGEST // 2
+    return [label if len(label) <= _LONGEST else f"{label[:half]}…{label[-half:]}" for label in labels]
 
 
 def bursts(loop: Mapping[str, Any]) -> Markup:
@@ -147,5 +156,5 @@ def bursts(loop: Mapping[str, Any]) -> Markup:
 
 def _steady(series: Sequence[Series]) -> tuple[float, float] | None:
     """The range of all lines without their steep beginnings."""
-    known = [span for one in series if (span := charts.steady_range(one.y))]
-    return (min(low for low, _ in known), max(high for _, high in known)) if known else None
+    known = [end for one in series for end in charts.steady_range(one.y) or ()]
+    return (min(known), max(known)) if len(set(known)) > 1 else None

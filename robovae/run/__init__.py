@@ -1,6 +1,5 @@
 """Recipes and run directories: which stages there are, what is finished, and where results come from."""
 
-from robovae.records import digest, read_json, write_json
 from robovae.run.acting import Loop, control_stage, policy_stage
 from robovae.run.files import dataset_digest
 from robovae.run.pipeline import (
@@ -27,14 +26,11 @@ __all__ = [
     "collect_stage",
     "control_stage",
     "dataset_digest",
-    "digest",
     "load_recipe",
     "parse_size",
     "policy_stage",
-    "read_json",
     "report_stage",
     "run_recipe",
     "run_stage",
     "train_stage",
-    "write_json",
 ]

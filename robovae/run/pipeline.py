@@ -131,12 +131,14 @@ def calibrate_stage(data: Path, run: Path, config: "CalibrateConfig", on_event: 
     from robovae.uncertainty import FORMATS, calibrate_run
 
     def fit() -> dict[str, Any]:
-        return calibrate_run(run, data, config, lambda event: on_event("calibrate", event))
+        found = calibrate_run(run, data, config, lambda event: on_event("calibrate", event))
+        return {**found, "digest": run_digest(run, CALIBRATION)}
 
+    record = run / "calibrate.json"
     return Stage(
         name="calibrate",
         artefact=run,
-        record=run / "calibrate.json",
+        record=record,
         config={**to_plain(config), "formats": FORMATS},
         inputs={
             "train": dataset_digest(data, "train"),
@@ -144,7 +146,7 @@ def calibrate_stage(data: Path, run: Path, config: "CalibrateConfig", on_event: 
             "weights": run_digest(run, MODEL),
         },
         run=fit,
-        is_there=lambda: all((run / name).is_file() for name in CALIBRATION),
+        is_there=lambda: run_digest(run, CALIBRATION) == _result(record).get("digest"),
         sets_aside=False,
     )
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from robovae import provenance
 from robovae.config import to_plain
@@ -123,9 +124,18 @@ def _fix_constants(model: RunModel, store: EpisodeStore, hw: Hardware) -> None:
     model.vae.mean_frame.copy_(mean_frame(store))
     if model.facts.action_dim:
         actions = [torch.from_numpy(store.array("action", i).copy()) for i in range(len(store))]
-        model.dynamics.action_scale.copy_(torch.cat(actions).std(0).clamp_min(1e-6))
+        model.dynamics.action_scale.copy_(_size(torch.cat(actions)))
     model.vae.to(hw.device)
     model.dynamics.to(hw.device)
+
+
+def _size(actions: Tensor) -> Tensor:
+    """What actions (N, A) are divided by, (A,): their deviation, or, where one never moves, its size or 1.
+
+    Divided by its deviation of 0, it would saturate every unit that reads it.
+    """
+    deviation, largest = actions.std(0), actions.abs().amax(0)
+    return torch.where(deviation > 1e-4 * largest, deviation, largest.clamp_min(1.0))
 
 
 def _finish(

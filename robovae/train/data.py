@@ -1,5 +1,6 @@
 """What training reads: batches of frames, and windows of grid posteriors with their actions."""
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,8 +15,8 @@ from robovae.gaussian import Gaussian
 from robovae.train.device import Hardware
 from robovae.vae import VAE
 
-_CACHE_FRAMES = 1_000_000
-"""Grid posteriors kept in memory at most (2 kB each at 64x64); past that they are encoded again each time."""
+_CACHE_BYTES = 2_000_000_000
+"""Of grid posteriors kept in memory at most, a million frames at 64x64; past that each is encoded anew."""
 
 
 def mean_frame(store: EpisodeStore, most: int = 4096) -> Tensor:
@@ -88,7 +89,7 @@ def grid_source(model: VAE, store: EpisodeStore, hardware: Hardware) -> GridSour
                 parts.append(model.encode_local(frames))
         return Gaussian(torch.cat([p.mu for p in parts]), torch.cat([p.log_sigma for p in parts]))
 
-    if store.num_frames > _CACHE_FRAMES:
+    if store.num_frames * 2 * 4 * math.prod(model.grid_shape) > _CACHE_BYTES:
         return encode
     known = encode(np.arange(store.num_frames))
 

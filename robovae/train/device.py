@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from robovae.belief import usable_device
 from robovae.train.config import TrainConfig, TrainError
 
 
@@ -50,15 +51,15 @@ def hardware(config: TrainConfig) -> Iterator[Hardware]:
     """Set torch up for a run; joins the process group when started by torchrun.
 
     Raises:
-        TrainError: the device is not there.
+        TrainError: the device is none to train on.
+        BeliefError: it is not there.
     """
     kind = config.device
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"
     if kind.partition(":")[0] not in ("cpu", "cuda"):
         raise TrainError(f"device: expected cpu, cuda or auto, received {kind!r}")
-    if kind.startswith("cuda") and not torch.cuda.is_available():
-        raise TrainError("device: expected a CUDA device, received none; use device cpu")
+    usable_device(kind)
     before, flushed = torch.get_num_threads(), _flushes_denormals()
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if kind == "cpu":

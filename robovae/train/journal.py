@@ -1,11 +1,11 @@
 """metrics.jsonl: one row an evaluation, consistent with the checkpoint after a crash."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from robovae.errors import RobovaeError
+from robovae.records import read_lines, write_lines
 from robovae.train.checkpoint import Progress
 
 _ORDER = ("local", "global")
@@ -29,10 +29,7 @@ class Journal:
         """Forget the rows past a checkpoint: their updates will be done again."""
         self.rows = [row for row in read_metrics(self.run) if _is_before(row, progress)]
         if self._writes:
-            self.run.mkdir(parents=True, exist_ok=True)
-            aside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-            aside.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
-            aside.replace(self.path)
+            write_lines(self.path, self.rows)
 
     def add(self, progress: Progress, metrics: dict[str, Any]) -> dict[str, Any]:
         """Append a row; returns it."""
@@ -75,18 +72,9 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     """
     path = run / "metrics.jsonl"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
+        return read_lines(path)
     except (OSError, UnicodeDecodeError) as error:
         raise RobovaeError(f"{path}: expected lines of JSON, received {error}; delete the file") from error
-    rows = []
-    for line in lines:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return rows
 
 
 def _is_before(row: dict[str, Any], progress: Progress) -> bool:

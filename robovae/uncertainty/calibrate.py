@@ -11,6 +11,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from robovae import provenance
+from robovae.config import to_plain
 from robovae.dynamics import TemporalPrior
 from robovae.episodes import EpisodeStore
 from robovae.monitor import Calibration, calibrate
@@ -80,7 +82,7 @@ def calibrate_run(
     frames = held_out.frames(np.linspace(0, held_out.num_frames - 1, _JUDGED).astype(np.int64))
     seen = scorer.insight(frames)
     _save(run, uncertainty, dynamics, calibration)
-    return {
+    found = {
         "episodes": len(limiting),
         "above": calibration.above,
         "threshold": calibration.threshold,
@@ -88,6 +90,8 @@ def calibrate_run(
         "sigma_ratio": float((seen.total.log_sigma - seen.look.lone.log_sigma).exp().median()),
         "seconds": round(time.monotonic() - begin, 1),
     }
+    provenance.record(run, "calibrate", {"config": to_plain(config), "result": found})
+    return found
 
 
 def _parted(
