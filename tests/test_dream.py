@@ -429,6 +429,11 @@ def command(capsys: pytest.CaptureFixture[str], *words: Any) -> str:
     return capsys.readouterr().out
 
 
+def test_a_stack_beside_filtered_features_is_refused(dreamer: Dreamer) -> None:
+    with pytest.raises(DreamError, match='stack: expected 1 or more, and 1 with features "filtered"'):
+        dreamer.dream(lambda x: np.zeros(2), ONE, 3, features="filtered", stack=3)
+
+
 def test_a_seed_that_is_none_is_one_line(run: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(DreamError, match="--seed: expected at least 0, received -1"):
         command(capsys, run, "--data", data, "--sample", "--seed", -1)

@@ -30,7 +30,7 @@ from robovae.evaluate import (
     smoothness,
 )
 from robovae.evaluate.bound import explained, lone_bound, sequence_bound, weighted_bound
-from robovae.evaluate.codes import spread
+from robovae.evaluate.codes import check_apart, spread
 from robovae.evaluate.holes import Reader, Realism
 from robovae.evaluate.intervals import interval, mean, paired_interval, share_explained
 from robovae.evaluate.probe import STILL, TRAVEL, Target, probe_table
@@ -437,6 +437,8 @@ def test_a_copy_of_a_training_episode_is_no_test(
         shutil.copy(record.path, tmp_path / "copy")
     with pytest.raises(EvaluateError, match="received training episode 0 among"):
         evaluate(perceiver, EpisodeStore(tmp_path / "copy"), stores[1], TINY)
+    with pytest.raises(EvaluateError, match="received training episode 0 among"):
+        check_apart(EpisodeStore(tmp_path / "copy"), stores[1])
 
 
 def test_a_run_is_evaluated_on_the_splits_of_its_dataset(

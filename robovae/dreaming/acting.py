@@ -109,7 +109,8 @@ def actor(policy: Policy, steps: int, action_dim: int, features: str, stack: int
         stack: the same of the number of beliefs.
 
     Raises:
-        DreamError: actions of another number or width, or not finite; no policy at all; unknown features.
+        DreamError: actions of another number or width, or not finite; no policy at all; unknown features, or
+            a stack that they do not have.
     """
     if isinstance(policy, ActsOnFeatures):
         act = policy.act
@@ -119,6 +120,11 @@ def actor(policy: Policy, steps: int, action_dim: int, features: str, stack: int
             raise DreamError(
                 f"features: expected one of {', '.join(FEATURES)}, received {features!r}; "
                 "give a policy that acts on beliefs"
+            )
+        if stack < 1 or (features == "filtered" and stack > 1):
+            raise DreamError(
+                f'stack: expected 1 or more, and 1 with features "filtered", which remember by themselves, '
+                f"received {stack}"
             )
         return Responder(policy, features, stack, action_dim)
     if not isinstance(policy, np.ndarray):

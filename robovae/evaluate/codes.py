@@ -77,3 +77,18 @@ def spread_frames(store: EpisodeStore, frames: int) -> NDArray[np.uint8]:
     """Evenly chosen frames, at most so many, (B, H, W, 3)."""
     count = min(frames, store.num_frames)
     return store.frames(np.linspace(0, store.num_frames - 1, count).astype(np.int64))
+
+
+def check_apart(store: EpisodeStore, train_store: EpisodeStore) -> None:
+    """Refuse to judge on what was trained on.
+
+    Raises:
+        EvaluateError: the two stores share an episode, be it in two files.
+    """
+    known = {record.sha256 for record in train_store.records}
+    seeds = sorted(record.seed for record in store.records if record.sha256 in known)
+    if seeds:
+        raise EvaluateError(
+            f"expected held-out episodes, received training episode {seeds[0]} among them; "
+            'use store.split("test") and store.split("train")'
+        )

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from robovae.belief import Perceiver
 from robovae.episodes import EpisodeStore
-from robovae.evaluate.codes import Doubles, EvaluateError, Floats, encode, spread, spread_frames
+from robovae.evaluate.codes import Doubles, EvaluateError, Floats, check_apart, encode, spread, spread_frames
 from robovae.evaluate.intervals import paired_interval
 from robovae.evaluate.probe import Probe, ProbeConfig, Target, joint_targets
 
@@ -129,10 +129,12 @@ def compare_holes(
         the middles, pair by pair.
 
     Raises:
-        EvaluateError: `plain` is no plain autoencoder or `vae` is one, or there are fewer than two episodes.
+        EvaluateError: `plain` is no plain autoencoder or `vae` is one, there are fewer than two episodes, or
+            the two stores share one.
     """
     config = config or HolesConfig()
     _check(vae, plain, store)
+    check_apart(store, train_store)
     rng = np.random.default_rng(config.seed)
     episodes, ends = _pairs(store, config.pairs, rng)
     both = np.stack(episodes, axis=1)

@@ -11,7 +11,7 @@ from robovae.belief import Perceiver
 from robovae.config import check_least
 from robovae.episodes import EpisodeStore
 from robovae.evaluate.bound import explained, lone_bound, sequence_bound, weighted_bound
-from robovae.evaluate.codes import Codes, EvaluateError, encode, spread
+from robovae.evaluate.codes import Codes, EvaluateError, check_apart, encode, spread
 from robovae.evaluate.intervals import by_episode, interval, mean
 from robovae.evaluate.probe import ProbeConfig, joint_targets, probe_table
 from robovae.evaluate.smoothness import SmoothnessConfig, smoothness
@@ -116,7 +116,7 @@ def evaluate(
     begin = time.monotonic()
     config = config or EvaluateConfig()
     perceiver = model if isinstance(model, Perceiver) else Perceiver(model)
-    _check_apart(store, train_store)
+    check_apart(store, train_store)
     train_store = spread(train_store, config.train_frames)
     train, test = encode(perceiver, train_store), encode(perceiver, store)
     found = explained(perceiver.model, store, train_store)
@@ -137,16 +137,6 @@ def evaluate(
         "train": {"episodes": len(train_store), "frames": train_store.num_frames},
         "seconds": round(time.monotonic() - begin, 1),
     }
-
-
-def _check_apart(store: EpisodeStore, train_store: EpisodeStore) -> None:
-    known = {record.sha256 for record in train_store.records}
-    seeds = sorted(record.seed for record in store.records if record.sha256 in known)
-    if seeds:
-        raise EvaluateError(
-            f"expected held-out episodes, received training episode {seeds[0]} among them; "
-            'use store.split("test") and store.split("train")'
-        )
 
 
 def _bounds(model: RunModel, store: EpisodeStore, config: EvaluateConfig) -> dict[str, Any]:
