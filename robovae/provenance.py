@@ -42,12 +42,13 @@ def record(run: Path, stage: str, facts: Mapping[str, Any]) -> None:
         stage: "collect", "train", ...
         facts: of this stage, JSON-able: seeds, seconds; "gl_backend" if it drew frames.
     """
-    path, here = run / FILE, gather()
+    path = run / FILE
     known = read_json(path) or {}
     stages = known.pop("stages", {})
     before = stages.get(stage, {})
     if before.items() >= facts.items():
         return
+    here = gather()
     stages[stage] = {**before, **facts, "from": here}
     data = known if known and stage != WEIGHTS else here
     drawn_by = [facts["gl_backend"] for facts in stages.values() if facts.get("gl_backend")]

@@ -83,9 +83,9 @@ class Rollout:
     def __init__(
         self, env: gym.Env[Any, Any], policy: Policy, config: CollectConfig, on_frames: Callable[[int], bool]
     ) -> None:
-        self.policy, self.config, self.on_frames = policy, config, on_frames
+        self.policy, self.on_frames = policy, on_frames
         self.view = make_view(env, policy.looks, self._count)
-        self.facts = describe(env)
+        self.facts, self.how = describe(env), config.remembered()  # as the policy is that was made
         self.limit = step_limit(env, config)
         self.alive = True
 
@@ -110,7 +110,7 @@ class Rollout:
         images = self.view.frames(arrays)
         if images is not None:
             arrays["image"] = images
-        meta = {**self.facts, "seed": seed, **self.config.remembered()}
+        meta = {**self.facts, "seed": seed, **self.how}
         return recording.episode(arrays, terminated, truncated, meta) if self.alive else None
 
     def _count(self, frames: int) -> bool:

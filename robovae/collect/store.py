@@ -47,13 +47,16 @@ def check_same_source(
             seeds that would be skipped was collected in another way (spread, policy, steps).
     """
     wanted, how = set(config.seeds()), config.remembered()
-    source = {"env_id": facts["env_id"], "render_spec": facts["render_spec"], "MUJOCO_GL": _gl(facts)}
-    source["fault"] = facts.get("fault")
+    source = {
+        "env_id": facts["env_id"],
+        "render_spec": facts["render_spec"],
+        "fault": facts.get("fault"),
+        "MUJOCO_GL": _gl(facts),
+    }
     for record in records:
         meta = record.meta
         meta["MUJOCO_GL"] = _gl(meta)
-        more = {"spread": facts.get("spread"), **how} if record.seed in wanted else {}
-        now = {**source, **more}
+        now = {**source, "spread": facts.get("spread"), **how} if record.seed in wanted else source
         for name, value in now.items():
             there = meta.get(name)
             if _normal(there) != _normal(value):

@@ -137,10 +137,7 @@ def compare_holes(
     check_apart(store, train_store)
     rng = np.random.default_rng(config.seed)
     episodes, ends = _pairs(store, config.pairs, rng)
-    both = np.stack(episodes, axis=1)
-    single = np.concatenate(episodes)[:, None]
-    units = {"ends": single, **dict.fromkeys((*(f"walk {share}" for share in WALK), "stranger"), both)}
-    seen = {"held-out frames": single, "two frames faded": both, "shuffled pixels": episodes[0][:, None]}
+    units = _units(*episodes)
     pool, known = spread_frames(train_store, config.pool), spread(train_store, config.pool)
     realism = Realism(pool)
     joints = [joint for joint in joint_targets(known) if joint.values is not None]
@@ -156,12 +153,12 @@ def compare_holes(
         "pairs": config.pairs,
         "pool": len(pool),
         "controls": {
-            name: _figure(realism(frames), seen.get(name))
+            name: _figure(realism(frames), units.get(name))
             for name, frames in _controls(ends, pool, rng).items()
         },
         **{name: _figures(distances, units) for name, distances in scored.items()},
         "margins": {
-            "middle": _figure(scored["plain"][_MIDDLE] - scored["vae"][_MIDDLE], both),
+            "middle": _figure(scored["plain"][_MIDDLE] - scored["vae"][_MIDDLE], units[_MIDDLE]),
             "prior": _figure(scored["plain"]["prior"] - scored["vae"]["prior"]),
             "fitted": _figure(scored["plain"]["fitted"] - scored["vae"]["prior"]),
         },
@@ -189,6 +186,17 @@ def _pairs(
     times = (starts[episodes] + rng.integers(store.lengths[episodes]) for episodes in (one, other))
     first, second = (store.frames(numbers) for numbers in times)
     return (one, other), (first, second)
+
+
+def _units(one: Numbers, other: Numbers) -> dict[str, Numbers]:
+    """The episodes behind each value of what is measured on frames of `_pairs`, see `Units`."""
+    both, single = np.stack([one, other], axis=1), np.concatenate([one, other])[:, None]
+    walked = (*(f"walk {share}" for share in WALK), "stranger", "two frames faded")
+    return {
+        **dict.fromkeys(walked, both),
+        **dict.fromkeys(("ends", "held-out frames"), single),
+        "shuffled pixels": one[:, None],
+    }
 
 
 def _points(

@@ -15,8 +15,6 @@ Quality = Literal["fast", "full"]
 SCALES = ("quick", "full")
 """How much is judged: minutes or hours."""
 SECTIONS = ("collect", "train", "ae", "calibrate", "policy", "evaluate", "control")
-CELL = 8
-"""Pixels of a side of a cell of the grid (`robovae.vae.CELL`, which brings torch)."""
 OTHERS = "others"
 """Key of the section `policy` under which further policies stand."""
 RARE_POLICY = "bang"
@@ -149,6 +147,8 @@ def load_recipe(path: Path, root: Path = Path()) -> Recipe:
 
 def _check_ends(path: Path, collect: CollectStage, run: Path, calibrates: bool) -> None:
     """Refuse what would fail only after hours."""
+    from robovae.vae import CELL  # brings torch, which reading the package needs not
+
     places = [place.resolve() for place in (collect.out, run)]
     if places[0].is_relative_to(places[1]) or places[1].is_relative_to(places[0]):
         raise ConfigError(

@@ -22,12 +22,12 @@ class Faulty(gym.Wrapper[Observation, Any, Observation, Any], gym.utils.RecordCo
 
     The fault is active on steps `onset <= t < onset + duration`, where the reset's frame is step 0, or in
     several such windows; a freeze lasts no longer than its severity says, and begins anew in every window, as
-    a delay does. `info["fault"]` tells whether it is active at this step, also at
-    severity 0 (but for a freeze, which lasts no step there), which runs the same code and delivers the
-    camera's own frames. What an episode draws (places,
-    colours, signs, noise) depends on `seed` and on the reset's seed, or the count of resets since the last
-    seeded one: severities draw the same and differ by their amount (a colour or a camera that it would lead
-    out of bounds goes the other way), and a faulted episode has its clean twin's states.
+    a delay does. `info["fault"]` tells whether it is active at this step, also at severity 0 (but for a
+    freeze, which lasts no step there), which runs the same code and delivers the camera's own frames. What an
+    episode draws (places, colours, signs, noise) depends on `seed` and on the reset's seed, or the count of
+    resets since the last seeded one: severities draw the same and differ by their amount (a colour or a
+    camera that it would lead out of bounds goes the other way), and a faulted episode has its clean twin's
+    states.
 
     Args:
         env: the camera that fails.
