@@ -64,7 +64,7 @@ from robovae.judge.reader import harm_class, joint_values
 from robovae.judge.resample import Sample, auroc_by_episode, shuffled
 from robovae.judge.strangeness import Nominal
 from robovae.judge.summary import truth_of
-from robovae.judge.truth import PAIRS, Reference, spread_out
+from robovae.judge.truth import PAIRS, Reference, spread_out, widening
 from robovae.run.directory import RunFacts, build_model
 from robovae.vae import ModelConfig
 from tests.test_evaluate import rollout
@@ -1064,6 +1064,31 @@ def test_sigma_is_compared_for_the_total_and_for_the_raw_belief(judged: dict[str
     assert salt["total"]["coverage"]["90"] > salt["raw"]["coverage"]["90"]
     assert salt["total"]["nll"] < salt["raw"]["nll"]
     assert salt["total"]["rms_error"] == salt["raw"]["rms_error"]
+
+
+def test_nominal_frames_are_widened_as_much_as_calibration_widens_them(judged: dict[str, Any]) -> None:
+    assert judged["widening"] == {"test": pytest.approx(10.0), "rare": pytest.approx(10.0)}
+    known = ground()
+
+    def wide_on_rare(frames: np.ndarray) -> Belief:
+        return ToySees(0.3 if frames is known.rare.frames else 0.1)(frames)
+
+    one = Subject([Functions({"chance": Chance().score})], wide_on_rare, ToySees(0.1))
+    config = JudgeConfig(episodes=2, steps=3, severities=(5,), faults=("dim",), draws=5)
+    assert judge(one, known, make_env, FAULTS, config)["widening"] == {
+        "test": pytest.approx(1.0),
+        "rare": pytest.approx(3.0),
+    }
+    bare = judge(one, Ground(known.test), make_env, FAULTS, config)["widening"]
+    assert bare == {"test": pytest.approx(1.0)}
+
+
+def test_latents_that_say_nothing_are_widened_for_free() -> None:
+    mu, sigma = np.zeros((4, 3)), np.array([[0.1, 0.2, 1.0]] * 4)
+    wide = Belief(mu, sigma * np.array([2.0, 4.0, 100.0]))
+    active = np.array([True, True, False])
+    assert widening(wide, Belief(mu, sigma), active) == pytest.approx(3.0)
+    assert widening(Belief(mu, sigma), Belief(mu, sigma), active) == 1.0
 
 
 def test_the_table_has_a_line_an_episode_and_score(judged: dict[str, Any], tmp_path: Path) -> None:

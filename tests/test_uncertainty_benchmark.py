@@ -23,7 +23,7 @@ import robovae_envs.faults
 from robovae.belief import Belief, Perceiver
 from robovae.cli import main, trial
 from robovae.cli.console import WIDE
-from robovae.cli.task_tables import alarm_rows, figure_row, task_tables
+from robovae.cli.task_tables import alarm_rows, figure_rows, task_tables
 from robovae.cli.trial import LateFault, Scale, Trial
 from robovae.cli.verdicts import judge_tables, nominal_rows, sigma_rows, titled
 from robovae.cli.watching import photograph_crops
@@ -321,7 +321,8 @@ def test_the_fault_that_is_covered_least_is_named() -> None:
 
 def judgement(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What targets need of what `judge` returns."""
-    return {"cells": rows, "config": {"seed": 0}, "summary": {"means": {}, "harm": {"log_sigma": None}}}
+    summary = {"means": {}, "harm": {"log_sigma": None}}
+    return {"cells": rows, "config": {"seed": 0}, "summary": summary, "widening": {"test": 1.1}}
 
 
 def test_rank_correlations_stand_beside_their_ceilings() -> None:
@@ -339,8 +340,16 @@ def test_rank_correlations_stand_beside_their_ceilings() -> None:
 
 
 def test_targets_without_a_cell_of_test_are_not_measured() -> None:
-    found = targets(judgement([]))
-    assert [one.facts()[""].startswith("not measured") for one in found] == [True] * len(BRIEFLY)
+    found = dict(zip(BRIEFLY, targets(judgement([])), strict=True))
+    assert found.pop("widening").reached == 1.1  # of nominal frames
+    assert all(one.facts()[""].startswith("not measured") for one in found.values())
+
+
+@pytest.mark.parametrize(("test", "rare", "missed"), [(1.25, 2.0, ()), (1.3, 2.1, ("widening", "on rare"))])
+def test_sigma_of_nominal_frames_may_not_be_inflated(test: float, rare: float, missed: tuple[str]) -> None:
+    found = targets(judgement([]) | {"widening": {"test": test, "rare": rare}})
+    named = dict(zip(BRIEFLY, found, strict=True))
+    assert tuple(name for name, one in named.items() if one.missed) == missed
 
 
 def test_a_belief_that_tells_nothing_has_nothing_to_lose() -> None:
@@ -394,8 +403,9 @@ def test_figures_that_were_not_measured_do_not_count() -> None:
     assert [(row["mean"], row["low"], row["of"]) for row in none["figures"]] == [(None, None, 0)] * len(
         BRIEFLY
     )
-    assert figure_row(none)["Spearman"] == ""
-    assert figure_row(both)["Spearman"] == "0.800 of 0.800"  # one run has no range
+    assert {row["A (0)"] for row in figure_rows([none])} == {""}
+    assert {row["A (0, 1)"] for row in figure_rows([both])} == {"0.800"}  # one run has no range
+    assert figure_rows([]) == []
 
 
 def test_false_alarms_are_counted_over_the_episodes_of_all_seeds() -> None:
@@ -425,23 +435,23 @@ def test_rates_that_were_promised_differently_are_not_pooled() -> None:
     assert [(row["alpha"], row["episodes"]) for row in task["false_alarms"]] == [(0.01, 500), (0.05, 500)]
 
 
+ENVS = ("Reacher-v5", "InvertedPendulum-v5")
+
+
 def test_the_tables_by_task_fit_a_pipe() -> None:
     counts = {"random": 3, "zero": 0, "bang": 51}
     runs = [
-        told(f"{env_id}-{seed}", env_id, 0.8 + 0.0312 * seed, counts)
-        for env_id in ("Reacher-v5", "InvertedPendulum-v5")
-        for seed in range(3)
+        told(f"{env_id}-{seed}", env_id, 0.8 + 0.0312 * seed, counts) for env_id in ENVS for seed in range(3)
     ]
     console = Console(width=WIDE, file=io.StringIO())
     with console.capture() as said:
         for item in task_tables(by_task(runs)):
             console.print(item, soft_wrap=isinstance(item, str), markup=False)
     lines = said.get().splitlines()
-    assert lines[3].split() == [
-        "Reacher-v5", "3", *["0.831", "(0.800", "to", "0.862)"] * 4,
-        *["0.831", "(0.800", "to", "0.862)", "of", "0.831"] * 2,
-    ]  # fmt: skip
-    assert len(lines) == 2 * 3 + 2 + 2 * 3  # no row is folded
+    headings = [f"{name} ({', '.join(f'{name}-{seed}' for seed in range(3))})" for name in ENVS]
+    assert lines[2].split() == ["target", "wanted", *" ".join(headings).split()]
+    assert lines[3].split() == ["AUROC", ">=", "0.7", *["0.831", "(0.800", "to", "0.862)"] * 2]
+    assert len(lines) == 2 * 3 + len(BRIEFLY) + 2 * 3  # no row is folded
     assert task_tables([]) == []
 
 

@@ -52,7 +52,7 @@ from robovae_envs.errors import EnvError
 from robovae_envs.faults import FAULTS, Fault
 
 RESULTS = Path(__file__).parent / "results"
-FORMAT = 4
+FORMAT = 5
 """Of a run's records; raise it when a figure changes its meaning."""
 ENSEMBLE = 3
 """Runs of one task that are an ensemble."""

@@ -7,25 +7,19 @@ from rich.console import RenderableType
 
 from robovae.cli.console import number
 from robovae.cli.verdicts import titled
-from robovae.judge.targets import BRIEFLY
 
 Record = dict[str, Any]
-CEILINGS = {"Spearman": "ceiling", "by frame": "its ceiling"}
-"""Short names of figures that are shown with their ceiling, and of that."""
 
 
 def task_tables(tasks: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
-    """Figures by task, a row each; then false alarms, a row a task and policy.
+    """Figures, a column a task; then false alarms, a row a task and policy.
 
     Args:
         tasks: of `robovae.judge.tasks.by_task`.
     """
     alarms = [row for one in tasks for row in alarm_rows(one)]
     return [
-        *titled(
-            [figure_row(one) for one in tasks],
-            "by task over seeds: mean (least to most); of: mean ceiling of Spearman, were sigma exactly true",
-        ),
+        *titled(figure_rows(tasks), "by task over seeds: mean (least to most)"),
         *titled(
             alarms,
             "false alarms by task, pooled over seeds, which watch the same episodes; alpha lies within "
@@ -34,14 +28,17 @@ def task_tables(tasks: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
     ]
 
 
-def figure_row(one: Mapping[str, Any]) -> Record:
-    """The row of a task."""
-    found = dict(zip(BRIEFLY, one["figures"], strict=True))
-    row = {name: _words(found[name]) for name in BRIEFLY if name not in CEILINGS.values()}
-    for name, ceiling in CEILINGS.items():
-        if row[name] and found[ceiling]["mean"] is not None:
-            row[name] += f" of {found[ceiling]['mean']:.3f}"
-    return {"task": one["env_id"], "seeds": one["seeds"], **row}
+def figure_rows(tasks: Sequence[Mapping[str, Any]]) -> list[Record]:
+    """A row a figure, with a column for each task that tells its runs."""
+    names = [f"{one['env_id']} ({', '.join(one['runs'])})" for one in tasks]
+    return [
+        {
+            "target": same[0]["target"],
+            "wanted": same[0]["wanted"],
+            **{name: _words(figure) for name, figure in zip(names, same, strict=True)},
+        }
+        for same in zip(*(one["figures"] for one in tasks), strict=True)
+    ]
 
 
 def alarm_rows(one: Mapping[str, Any]) -> list[Record]:

@@ -15,12 +15,13 @@ from robovae.config import to_plain
 from robovae.judge.cells import Cell, Faulted, FaultFacts, MakeEnv, Twins, plan
 from robovae.judge.config import JudgeConfig
 from robovae.judge.errors import JudgeError, UnreadableError
+from robovae.judge.footage import Footage
 from robovae.judge.metrics import auroc
 from robovae.judge.reader import harm_class
 from robovae.judge.strangeness import Ground, Nominal
 from robovae.judge.subject import Subject
 from robovae.judge.summary import summarise
-from robovae.judge.truth import Reference
+from robovae.judge.truth import Reference, widening
 from robovae.records import digest, read_json, write_json
 
 FORMAT = 5
@@ -41,6 +42,7 @@ class _Court:
         clean = twins.clean
         self.clean = {"total": subject.total(clean.frames), "raw": subject.raw(clean.frames)}
         self.reference = {name: Reference.of(belief, clean.episode) for name, belief in self.clean.items()}
+        self.widening = {name: self._widening(side) for name, side in ground.sides.items()}
         self._clean_scores = subject.scores(clean.first(CONTROL_EPISODES))
         self._known = self._fingerprint()
 
@@ -90,6 +92,10 @@ class _Court:
                     "a score must depend on its frames alone"
                 )
         return 0.5
+
+    def _widening(self, side: Footage) -> float:
+        total = self.subject.total(side.frames)
+        return widening(total, self.subject.raw(side.frames), self.reference["raw"].active)
 
     def _loss(self, mu: Floats, changed: NDArray[np.bool_]) -> float | None:
         """What the mu of faulted frames no longer tell; None where there is nothing to be read."""
@@ -142,7 +148,8 @@ def judge(
         that differ from the clean twin's; only they count), "scores" (see `Nominal.row`), "truth" (see
         `Reference.compare`) and "harm": error of mu in nominal deviations, loss of what a probe reads and its
         class, both None where nothing can be read.
-        "summary": see `summarise`. "nominal": see `Nominal.facts`. "controls": AUROC of severity 0 by fault.
+        "summary": see `summarise`. "nominal": see `Nominal.facts`. "widening": of the nominal frames of each
+        side ("test", "rare"), see `robovae.judge.truth.widening`. "controls": AUROC of severity 0 by fault.
         "config", "seconds".
 
     Raises:
@@ -164,6 +171,7 @@ def judge(
         "cells": rows,
         "summary": summarise(rows, nominal, draws=config.draws, seed=config.seed),
         "nominal": nominal,
+        "widening": court.widening,
         "controls": {"severity_0": controls},
         "seconds": round(time.monotonic() - begin, 1),
     }

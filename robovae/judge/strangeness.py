@@ -30,6 +30,11 @@ class Ground:
     calibration: Footage | None = None
     """Nominal episodes for the limits, as long as those of the cells; limits are left out without it."""
 
+    @property
+    def sides(self) -> dict[str, Footage]:
+        """What a fault must be told from, by name: "test", and "rare" where there is some."""
+        return {"test": self.test} if self.rare is None else {"test": self.test, "rare": self.rare}
+
 
 @dataclass(frozen=True, eq=False)
 class Nominal:
@@ -43,9 +48,7 @@ class Nominal:
     @classmethod
     def of(cls, ground: Ground, score: Callable[[Footage], Scores]) -> Self:
         """Score what there is."""
-        sides = {"test": _samples(score(ground.test), ground.test.lengths)}
-        if ground.rare is not None:
-            sides["rare"] = _samples(score(ground.rare), ground.rare.lengths)
+        sides = {name: _samples(score(side), side.lengths) for name, side in ground.sides.items()}
         limits = {}
         if ground.calibration is not None:
             known = _samples(score(ground.calibration), ground.calibration.lengths)

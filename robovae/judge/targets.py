@@ -12,7 +12,18 @@ COMBINED = "monitor"
 """Name of the score that alarms rest on."""
 TEMPORAL = ("innovation", "stillness")
 """Names of the scores that need the frames before: for timing faults."""
-BRIEFLY = ("AUROC", "coverage", "least", "sigma AUROC", "Spearman", "ceiling", "by frame", "its ceiling")
+BRIEFLY = (
+    "AUROC",
+    "coverage",
+    "least",
+    "widening",
+    "on rare",
+    "sigma AUROC",
+    "Spearman",
+    "ceiling",
+    "by frame",
+    "its ceiling",
+)
 """Short names of `targets`, in their order, for wide tables."""
 CEILING = "what the same sigmas would score, were they exactly true"
 
@@ -69,6 +80,8 @@ def targets(result: Mapping[str, Any]) -> list[Target]:
         Target("mean AUROC, severities 3 to 5", _value(means.get(COMBINED)), 0.99),
         Target("coverage of 90 % intervals", pooled and pooled["coverage"]["90"], 0.85, 0.97),
         Target("least coverage of a fault", least, 0.75, note=worst),
+        Target("sigma of test frames, of the encoder's own", result["widening"]["test"], most=1.25),
+        Target("the same of rare frames", result["widening"].get("rare"), most=2.0),
         Target("AUROC of log sigma, harmful faults", _value(harmful), 0.95, note=_count(harmful)),
         Target("Spearman of sigma and |error|", pooled and pooled["spearman"], 0.7, note=_below(pooled)),
         Target("ceiling of this Spearman", pooled and pooled["spearman_ceiling"], note=CEILING),

@@ -1,4 +1,4 @@
-"""Is sigma true? Does the belief of a faulted frame hold what the clean twin's says?
+"""Is sigma true? Does the belief of a faulted frame hold what the clean twin's says? Does it stay narrow?
 
 The reference is mu of the clean twin, by the same model. Only active latents count: a latent that never moves
 is covered by any sigma, and would flatter every figure.
@@ -90,6 +90,17 @@ class Reference:
             "pairs": _kept(np.stack([sigma.ravel(), np.abs(error).ravel()], axis=1), PAIRS),
             "by_frame": _kept(np.column_stack([rms(error), sigma]), FRAMES),
         }
+
+
+def widening(total: Belief, raw: Belief, active: NDArray[np.bool_]) -> float:
+    """How much wider calibration makes frames: the median of total over raw sigma.
+
+    Args:
+        total: calibrated beliefs of some frames.
+        raw: the encoder's own, of the same ones.
+        active: (D,) the latents that count, at least one.
+    """
+    return float(np.median(total.sigma[:, active] / raw.sigma[:, active]))
 
 
 def _mean(values: Doubles, lengths: NDArray[np.int64]) -> dict[str, float]:
