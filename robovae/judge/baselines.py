@@ -71,11 +71,13 @@ def baselines(
 def _ensemble(
     perceiver: Perceiver, sees: Remembering, bound: NegativeElbo, others: Sequence[Perceiver]
 ) -> list[Detector]:
-    """What a model and others say together; the model's own passes are shared."""
+    """What a model and others say together; each one's beliefs are shared."""
+    members = [(perceiver, sees), *((one, Remembering(one)) for one in others)]
+    bounds = [bound, *(NegativeElbo(one, sees=seen) for one, seen in members[1:])]
     return [
-        EnsembleReconstruction([sees.reconstruct, *(one.reconstruct for one in others)]),
-        EnsembleDecoded([partial(_told, sees, perceiver), *(partial(_told, one, one) for one in others)]),
-        EnsembleWaic([bound.score, *(NegativeElbo(one).score for one in others)]),
+        EnsembleReconstruction([seen.reconstruct for _, seen in members]),
+        EnsembleDecoded([partial(_told, seen, one) for one, seen in members]),
+        EnsembleWaic([one.score for one in bounds]),
     ]
 
 
