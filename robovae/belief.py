@@ -15,6 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from robovae.device import usable_device
 from robovae.errors import RobovaeError
 from robovae.frames import BATCH, FrameError, check_frames, to_frames, to_tensor
 from robovae.gaussian import Gaussian
@@ -256,23 +257,6 @@ class Perceiver:
                 for first in range(0, len(rows), BATCH)
             ]
         return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
-
-
-def usable_device(name: str) -> torch.device:
-    """The device of a name.
-
-    Raises:
-        BeliefError: torch knows no such device, or it is not there.
-    """
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (AssertionError, RuntimeError) as error:
-        why = str(error).splitlines()[0]
-        raise BeliefError(
-            f"device: expected cpu, or cuda where there is one, received {name!r}: {why}"
-        ) from error
-    return device
 
 
 def _encode(

@@ -23,9 +23,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from robovae import provenance
 from robovae.config import check_least
+from robovae.device import threads
 from robovae.errors import RobovaeError
 from robovae.export.graph import check_installed
-from robovae.judge.detector import one_thread
 from robovae.run.directory import load_model
 from robovae.vae import VAE, ModelConfig
 
@@ -124,7 +124,7 @@ def run(
     height, width, _ = vae.frame_shape
     frame = np.random.default_rng(config.seed).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
     encoders = _encoders(vae)
-    with one_thread(), tempfile.TemporaryDirectory() as folder:
+    with threads(1), tempfile.TemporaryDirectory() as folder:
         calls: dict[tuple[str, str], Call] = {}
         for name, encoder in encoders.items():
             say(f"exporting {name}")

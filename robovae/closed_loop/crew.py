@@ -12,7 +12,7 @@ import torch
 from robovae.closed_loop.arms import Arm
 from robovae.closed_loop.condition import Condition, Windows
 from robovae.closed_loop.playing import play
-from robovae.judge.detector import one_thread
+from robovae.device import threads
 
 MakeEnv = Callable[[str | None, int, Windows], gym.Env[Any, Any]]
 """(fault, severity, windows) -> environment whose observation is {"image", "state"}; fault None: nominal.
@@ -54,7 +54,7 @@ class Crew:
         if not jobs:
             return
         if workers <= 1:
-            with one_thread():
+            with threads(1):
                 arms = self.make_arms()
                 for job in jobs:
                     yield _play(self.make_env, arms, job, steps)

@@ -6,15 +6,14 @@ sees frames in their order. Every score is higher = stranger.
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from robovae.belief import Belief
+from robovae.device import threads
 from robovae.judge.errors import JudgeError
 from robovae.judge.footage import Doubles, Footage, Frames
 
@@ -156,20 +155,9 @@ def score_footage(scorers: Sequence[Scorer | SequenceScorer], footage: Footage) 
     return found
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one thread: single frames are slower on more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def median_seconds(call: Callable[[Frames], object], frame: Frames, repeats: int = 30) -> float:
     """Median seconds of a call with a fresh copy of a frame (1, H, W, 3) on one thread, after a warm-up."""
-    with one_thread():
+    with threads(1):
         call(frame.copy())
         return statistics.median(_timed(call, frame.copy()) for _ in range(repeats))
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from robovae.judge.detector import one_thread
+from robovae.device import threads
 from robovae.judge.footage import Doubles, Footage, Frames
 
 SHARE = 0.25
@@ -39,7 +39,7 @@ def watching_cost(
         JSON-able: "encode_ms" and "update_ms" as {"p50", "p99"}; "share", the median of the differences over
         the encoder's median; "target"; "frames".
     """
-    with one_thread():
+    with threads(1):
         encoded, updated = _take_turns(encode, monitor, footage, frames)
     return {
         "encode_ms": _percentiles(encoded),

@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 from torch import nn
 
-from robovae.belief import usable_device
+from robovae.device import usable_device
 from robovae.policy.config import OFF_POLICY, PolicyConfig, PolicyError
 from robovae.policy.network import Activation, Actor, Head, check_space
 

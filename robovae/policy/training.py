@@ -10,6 +10,7 @@ import torch
 
 from robovae import provenance
 from robovae.config import to_plain
+from robovae.device import flushed_denormals, threads
 from robovae.policy.arena import Arena, MakeEnv
 from robovae.policy.checkpoint import SB3, checkpoint_key, drop_checkpoints
 from robovae.policy.config import OnPolicy, PolicyConfig, PolicyError, PolicyEvent
@@ -128,11 +129,5 @@ def _finish(run: Path, where: Path, session: Session, key: str) -> dict[str, Any
 @contextlib.contextmanager
 def torch_set_up(config: PolicyConfig) -> Iterator[None]:
     """Threads, and denormal numbers taken for 0; both as they were afterwards."""
-    threads, flushed = torch.get_num_threads(), float(torch.tensor([1e-40]) * 1.0) == 0.0
-    torch.set_num_threads(config.threads or threads)
-    torch.set_flush_denormal(True)
-    try:
+    with threads(config.threads or torch.get_num_threads()), flushed_denormals():
         yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_flush_denormal(flushed)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from robovae.belief import usable_device
+from robovae.device import flushed_denormals, threads, usable_device
 from robovae.train.config import TrainConfig, TrainError
 
 
@@ -52,7 +52,7 @@ def hardware(config: TrainConfig) -> Iterator[Hardware]:
 
     Raises:
         TrainError: the device is none to train on.
-        BeliefError: it is not there.
+        DeviceError: it is not there.
     """
     kind = config.device
     if kind == "auto":
@@ -60,28 +60,29 @@ def hardware(config: TrainConfig) -> Iterator[Hardware]:
     if kind.partition(":")[0] not in ("cpu", "cuda"):
         raise TrainError(f"device: expected cpu, cuda or auto, received {kind!r}")
     usable_device(kind)
-    before, flushed = torch.get_num_threads(), _flushes_denormals()
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    count = torch.get_num_threads()
     if kind == "cpu":
-        torch.set_num_threads(config.threads or max(1, len(os.sched_getaffinity(0)) // world))
-    # A collapsing run fills up with denormal numbers, which a processor handles three times as slowly.
-    torch.set_flush_denormal(True)
-    if world > 1:
-        dist.init_process_group("nccl" if kind.startswith("cuda") else "gloo")
-    try:
+        count = config.threads or max(1, len(os.sched_getaffinity(0)) // world)
+    # A collapsing run fills up with denormal numbers.
+    with threads(count), flushed_denormals(), _process_group(kind, world):
         rank = dist.get_rank() if world > 1 else 0
         if kind == "cuda" and world > 1:
             kind = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         yield Hardware(torch.device(kind), _use_bf16(config.precision, kind), rank, world)
+
+
+@contextlib.contextmanager
+def _process_group(kind: str, world: int) -> Iterator[None]:
+    """The processes of a run as one; a run of one needs none."""
+    if world == 1:
+        yield
+        return
+    dist.init_process_group("nccl" if kind.startswith("cuda") else "gloo")
+    try:
+        yield
     finally:
-        if world > 1:
-            dist.destroy_process_group()
-        torch.set_num_threads(before)
-        torch.set_flush_denormal(flushed)  # the processor's state is the caller's
-
-
-def _flushes_denormals() -> bool:
-    return float(torch.tensor([1e-40]) * 1.0) == 0.0
+        dist.destroy_process_group()
 
 
 def _use_bf16(precision: str, kind: str) -> bool:
