@@ -670,30 +670,36 @@ def test_the_benchmark_measures_once_and_again_when_a_run_changes(
 
 
 def test_three_runs_of_one_task_are_one_ensemble_and_two_are_none(bench: ModuleType) -> None:
-    def run(env_id: str, spec: dict[str, Any]) -> Any:
-        return SimpleNamespace(total=SimpleNamespace(render_spec=spec), store=SimpleNamespace(env_id=env_id))
+    def seen(env_id: str, spec: dict[str, Any]) -> Any:
+        return SimpleNamespace(env_id=env_id, render_spec=spec)
 
-    trials = [run("A", {}), run("A", {}), run("B", {}), run("A", {"size": 8}), run("A", {}), run("A", {})]
-    assert bench.others_of(trials[0], trials) == [trials[1], trials[4]]
-    assert all(bench.others_of(trial, trials) == [] for trial in trials[1:])
+    known = [
+        seen("A", {}),
+        seen("A", {}),
+        seen("B", {}),
+        seen("A", {"size": 8}),
+        seen("A", {}),
+        seen("A", {}),
+    ]
+    runs = [Path(str(number)) for number in range(6)]
+    tasks = dict(zip(runs, map(bench.task_of, known), strict=True))
+    assert bench.others_of(runs[0], tasks) == [runs[1], runs[4]]
+    assert all(bench.others_of(run, tasks) == [] for run in runs[1:])
 
 
 @pytest.mark.slow
 def test_the_benchmark_makes_an_ensemble_of_three_runs_once(
     bench: ModuleType, calibrated: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs = [calibrated]
-    for seed in (1, 2):
-        runs.append(write_run(tmp_path / f"run-{seed}", seed))
-        calibrate_run(runs[-1], data, replace(CalibrateConfig.tiny(), monitor=MONITOR))
+    judged, member = (write_run(tmp_path / f"run-{seed}", seed) for seed in (1, 2))
+    calibrate_run(judged, data, replace(CalibrateConfig.tiny(), monitor=MONITOR))
     out = tmp_path / "found.json"
-    bench.main(bench.Uncertainty(runs=tuple(runs), data=(data,), out=out))
-    first, *others = json.loads(out.read_text())["runs"]
+    bench.main(bench.Uncertainty(runs=(calibrated, judged), data=(data,), members=(member,), out=out))
+    first, other = json.loads(out.read_text())["runs"]
     assert first["ensemble"] == ["run-1", "run-2"]
     assert "ensemble_waic" in {row["score"] for row in first["judge"]["scores"]}
-    for one in others:
-        assert one["ensemble"] == []
-        assert "ensemble_waic" in {row["baseline"] for row in one["judge"]["skipped"]}
+    assert other["ensemble"] == []
+    assert "ensemble_waic" in {row["baseline"] for row in other["judge"]["skipped"]}
 
 
 def test_the_benchmark_wants_a_dataset_for_each_run(bench: ModuleType) -> None:

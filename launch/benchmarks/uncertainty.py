@@ -5,7 +5,7 @@
 
 Runs of one environment and camera are also told together, by task over seeds. The first three of them are an
 ensemble; it says the same whichever of them is judged, so that it stands once, among the baselines of the
-first. What is finished is skipped, cell by cell, so that the same command goes on after an interruption.
+first. Runs that shall only be members of it, and need no calibration, are given by --members. What is finished is skipped, cell by cell, so that the same command goes on after an interruption.
 Negative controls (severity 0, shuffled labels, a random score) are part of it.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 import tyro
 
 import robovae
-from robovae import provenance
+from robovae import Perceiver, provenance
 from robovae.cli.console import log, show
 from robovae.cli.evaluate import judged
 from robovae.cli.events import log_stage
@@ -46,7 +46,7 @@ from robovae.judge.speed import watching_cost
 from robovae.judge.summary import SEVERE
 from robovae.judge.targets import BRIEFLY
 from robovae.judge.tasks import by_task
-from robovae.records import file_digest, write_json
+from robovae.records import digest, file_digest, write_json
 from robovae.run import Stage, dataset_digest, run_stage
 from robovae_envs.errors import EnvError
 from robovae_envs.faults import FAULTS, Fault
@@ -86,6 +86,8 @@ class Uncertainty:
     """Calibrated run directories."""
     data: tuple[Path, ...]
     """The dataset of each run, or one of all."""
+    members: tuple[Path, ...] = ()
+    """Trained runs that are not judged: they fill up the ensembles of runs of their task."""
     full: bool = False
     """200 episodes a cell and 500 nominal ones a policy; without it minutes a run, and wide intervals."""
     json: bool = False
@@ -106,7 +108,9 @@ def main(options: Uncertainty) -> None:
     effort = FULL if options.full else QUICK
     sources = options.data if len(options.data) > 1 else options.data * len(options.runs)
     trials = [Trial(run, data) for run, data in zip(options.runs, sources, strict=True)]
-    runs = [measured(trial, effort, options.full, others_of(trial, trials)) for trial in trials]
+    tasks = {one.run: task_of(one.total) for one in trials}
+    tasks |= {run: task_of(Perceiver.load(run, calibrated=False)) for run in options.members}
+    runs = [measured(trial, effort, options.full, others_of(trial.run, tasks)) for trial in trials]
     found = {
         "quick": not options.full,
         "runs": runs,
@@ -123,16 +127,20 @@ def main(options: Uncertainty) -> None:
     show(found, options.json, *tables, *rows, *task_tables(found["tasks"]))
 
 
-def others_of(trial: Trial, trials: Sequence[Trial]) -> list[Trial]:
+def task_of(perceiver: Perceiver) -> str:
+    """What runs of one ensemble have in common."""
+    return digest({"env": perceiver.env_id, "camera": perceiver.render_spec})
+
+
+def others_of(run: Path, tasks: Mapping[Path, str]) -> list[Path]:
     """The runs that make an ensemble with a run, which is the first of its task; none with the others."""
-    alike = [one for one in trials if one.total.render_spec == trial.total.render_spec]
-    alike = [one for one in alike if one.store.env_id == trial.store.env_id][:ENSEMBLE]
-    return alike[1:] if len(alike) == ENSEMBLE and alike[0] is trial else []
+    alike = [one for one, task in tasks.items() if task == tasks[run]][:ENSEMBLE]
+    return alike[1:] if len(alike) == ENSEMBLE and alike[0] == run else []
 
 
-def measured(trial: Trial, effort: Effort, full: bool, others: Sequence[Trial]) -> Record:
+def measured(trial: Trial, effort: Effort, full: bool, others: Sequence[Path]) -> Record:
     """Figures of a run, each part from its record if that is of these weights, dataset and ensemble."""
-    members = {f"ensemble {number}": file_digest(one.run / WEIGHTS) for number, one in enumerate(others)}
+    members = {f"ensemble {number}": file_digest(run / WEIGHTS) for number, run in enumerate(others)}
     known = {"pytorch-ood": version()}
 
     def part(name: str, run: Callable[[], Record], config: Record, more: Mapping[str, str] = {}) -> Record:
@@ -145,7 +153,7 @@ def measured(trial: Trial, effort: Effort, full: bool, others: Sequence[Trial]) 
         "run": trial.run.name,
         "env_id": trial.store.env_id,
         "render_spec": trial.total.render_spec,
-        "ensemble": [one.run.name for one in others],
+        "ensemble": [run.name for run in others],
         "judge": part("scores", lambda: scores(trial, effort, others), {**plain["scale"], **known}, members),
         "regret": part("regret", lambda: {"rows": regret(trial, effort)}, plain)["rows"],
         "battery": part("battery", lambda: watched(trial, tested(), effort.battery), plain["battery"]),
@@ -175,10 +183,10 @@ def _stage(
     )
 
 
-def scores(trial: Trial, effort: Effort, others: Sequence[Trial]) -> Record:
+def scores(trial: Trial, effort: Effort, others: Sequence[Path]) -> Record:
     """Scores and sigma over the fault suite."""
     scale = effort.scale
-    subject = trial.subject(scale, trial.members([one.run for one in others]))
+    subject = trial.subject(scale, trial.members(others))
     return brief(judged(trial, subject, scale, trial.config(scale)))
 
 
