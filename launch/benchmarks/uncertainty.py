@@ -5,7 +5,9 @@
 
 Runs of one environment and camera are also told together, by task over seeds. The first three of them are an
 ensemble; it says the same whichever of them is judged, so that it stands once, among the baselines of the
-first. Runs that shall only be members of it, and need no calibration, are given by --members. What is finished is skipped, cell by cell, so that the same command goes on after an interruption.
+first. Runs that shall only be members of it, and need no calibration, are given by --members.
+
+What is finished is skipped, cell by cell, so that the same command goes on after an interruption.
 Negative controls (severity 0, shuffled labels, a random score) are part of it.
 """
 
