@@ -205,6 +205,7 @@ def test_the_figures_are_the_judges(found: dict[str, Any]) -> None:
                 assert told["value"] == row["scores"][line["score"]]["auroc"]["value"]
     assert figures["mean"] == found["judge"]["summary"]["means"]["TEST"]["monitor"]
     assert figures["controls"]["low"] == figures["controls"]["high"] == 0.5
+    assert figures["widening"] == found["judge"]["widening"]
 
 
 def test_a_bare_judgement_reads_like_one_among_others(found: dict[str, Any]) -> None:
@@ -216,7 +217,8 @@ def test_what_was_not_measured_is_empty() -> None:
     assert figures["maps"] == {"lone": [], "timing": []}
     assert figures["mean"] is figures["coverage"] is None
     assert not any(
-        figures[key] for key in ("false_alarms", "delays", "worst", "rivals", "sanity", "severities")
+        figures[key]
+        for key in ("false_alarms", "delays", "worst", "rivals", "sanity", "severities", "widening")
     )
 
 
@@ -341,6 +343,7 @@ def test_its_numbers_are_those_of_figures_json(html: str, page: Path) -> None:
     figures = json.loads(page.with_name("figures.json").read_text())
     ours = [attrs for attrs, _ in Page(html).all("data") if attrs["data-figure"].startswith("/uncertainty")]
     assert len(ours) > 60
+    assert {"/uncertainty/widening/test", "/uncertainty/widening/rare"} <= {a["data-figure"] for a in ours}
     assert mismatches(html, figures) == []
     wrong = copy.deepcopy(figures)
     wrong["uncertainty"]["maps"]["lone"][0]["cells"]["1"]["value"] += 0.2

@@ -65,8 +65,9 @@ def condense(found: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         JSON-able: "config"; "maps", see `heat_map`; "mean", of the AUROC over TEST faults at severities from
-        3 on; "coverage", see `coverage`; "false_alarms"; "delays"; "sanity"; "worst" and
-        "rivals", see `shortfalls`; "controls". Parts that were not measured are None or empty.
+        3 on; "coverage", see `coverage`; "widening" of nominal frames, as the judge has it; "false_alarms";
+        "delays"; "sanity"; "worst" and "rivals", see `shortfalls`; "controls". Parts that were not measured
+        are None or empty.
     """
     judged: Mapping[str, Any] = found if "cells" in found else found.get("judge") or {}
     cells: Sequence[Row] = judged.get("cells") or []
@@ -83,6 +84,7 @@ def condense(found: Mapping[str, Any]) -> dict[str, Any]:
         },
         "mean": means.get(COMBINED),
         "coverage": coverage([row for row in lone if row["split"] == "TEST"]),
+        "widening": judged.get("widening") or {},
         "false_alarms": false_alarms(battery),
         "delays": delays(battery),
         "watched_severities": sorted({row["severity"] for row in battery.get("cells") or []}),
