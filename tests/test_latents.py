@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -64,6 +65,9 @@ def test_runs_are_measured_once_and_again_when_their_weights_change(
     changed = capsys.readouterr()
     assert "measure: skip" not in changed.err
     assert json.loads(changed.out)["runs"] != found["runs"]
+    latents.main(replace(options, train_frames=1))
+    few = json.loads(capsys.readouterr().out)["runs"][0]["train"]
+    assert few["episodes"] == 1 < found["runs"][0]["train"]["episodes"]
 
 
 def test_the_table_names_every_joint_and_says_what_is_missed(

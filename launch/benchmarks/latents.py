@@ -3,6 +3,7 @@
     python launch/benchmarks/latents.py                               # four tasks: collect, train, measure
     python launch/benchmarks/latents.py --tasks Reacher-v5 --quick    # minutes, and worse figures
     python launch/benchmarks/latents.py --runs runs/reacher --data data/reacher
+    python launch/benchmarks/latents.py --runs runs/reacher --data data/reacher --train-frames 5100
 
 What is finished is skipped, so that the same command goes on after an interruption. Every figure is of test
 episodes, with 95 % bootstrap intervals by episode in the JSON; the table says where a target is missed.
@@ -73,6 +74,9 @@ class Latents:
     """Tasks to collect, train and measure."""
     root: Path = Path("runs/latents")
     """Where their datasets and runs go: ROOT/data/TASK and ROOT/TASK."""
+    train_frames: int = EvaluateConfig.train_frames
+    """Frames, in whole episodes, that probe and GRU learn from; few tell how easily mu is read: a policy
+    meets no more targets than it has episodes."""
     quick: bool = False
     """Few episodes and updates: shows that everything works; the figures come out low."""
     json: bool = False
@@ -94,7 +98,8 @@ def main(options: Latents) -> None:
     if not pairs:
         root = options.root.with_name(f"{options.root.name}-quick") if options.quick else options.root
         pairs = [trained(task, root, options.quick) for task in options.tasks]
-    runs = [measured(run, data) for run, data in pairs]
+    config = replace(EvaluateConfig(), train_frames=options.train_frames)
+    runs = [measured(run, data, config) for run, data in pairs]
     found = {
         "quick": options.quick,
         "runs": runs,
@@ -129,9 +134,8 @@ def trained(task: str, root: Path, quick: bool) -> tuple[Path, Path]:
     return root / task, collecting.out
 
 
-def measured(run: Path, data: Path) -> Record:
-    """Figures of a run; from its `latents.json` if they are of these weights and this dataset."""
-    config = EvaluateConfig()
+def measured(run: Path, data: Path, config: EvaluateConfig) -> Record:
+    """Figures of a run; from its `latents.json` if they are of these weights, this data and config."""
 
     def measure() -> Record:
         return evaluate_run(run, data, config)
