@@ -670,19 +670,9 @@ def test_the_benchmark_measures_once_and_again_when_a_run_changes(
 
 
 def test_three_runs_of_one_task_are_one_ensemble_and_two_are_none(bench: ModuleType) -> None:
-    def seen(env_id: str, spec: dict[str, Any]) -> Any:
-        return SimpleNamespace(env_id=env_id, render_spec=spec)
-
-    known = [
-        seen("A", {}),
-        seen("A", {}),
-        seen("B", {}),
-        seen("A", {"size": 8}),
-        seen("A", {}),
-        seen("A", {}),
-    ]
+    known = [("A", {}), ("A", {}), ("B", {}), ("A", {"size": 8}), ("A", {}), ("A", {})]
     runs = [Path(str(number)) for number in range(6)]
-    tasks = dict(zip(runs, map(bench.task_of, known), strict=True))
+    tasks = {run: bench.task_of(*one) for run, one in zip(runs, known, strict=True)}
     assert bench.others_of(runs[0], tasks) == [runs[1], runs[4]]
     assert all(bench.others_of(run, tasks) == [] for run in runs[1:])
 

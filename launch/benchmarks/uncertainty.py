@@ -47,8 +47,8 @@ from robovae.judge.outside import version
 from robovae.judge.speed import watching_cost
 from robovae.judge.summary import SEVERE
 from robovae.judge.targets import BRIEFLY
-from robovae.judge.tasks import by_task
-from robovae.records import digest, file_digest, write_json
+from robovae.judge.tasks import by_task, task_of
+from robovae.records import file_digest, write_json
 from robovae.run import Stage, dataset_digest, run_stage
 from robovae_envs.errors import EnvError
 from robovae_envs.faults import FAULTS, Fault
@@ -110,8 +110,9 @@ def main(options: Uncertainty) -> None:
     effort = FULL if options.full else QUICK
     sources = options.data if len(options.data) > 1 else options.data * len(options.runs)
     trials = [Trial(run, data) for run, data in zip(options.runs, sources, strict=True)]
-    tasks = {one.run: task_of(one.total) for one in trials}
-    tasks |= {run: task_of(Perceiver.load(run, calibrated=False)) for run in options.members}
+    seen = {one.run: one.total for one in trials}
+    seen |= {run: Perceiver.load(run, calibrated=False) for run in options.members}
+    tasks = {run: task_of(one.env_id, one.render_spec) for run, one in seen.items()}
     runs = [measured(trial, effort, options.full, others_of(trial.run, tasks)) for trial in trials]
     found = {
         "quick": not options.full,
@@ -127,11 +128,6 @@ def main(options: Uncertainty) -> None:
     title = "all runs" if options.full else "all runs; quick: the intervals are wide"
     rows = titled([summary(one) for one in runs], title)
     show(found, options.json, *tables, *rows, *task_tables(found["tasks"]))
-
-
-def task_of(perceiver: Perceiver) -> str:
-    """What runs of one ensemble have in common."""
-    return digest({"env": perceiver.env_id, "camera": perceiver.render_spec})
 
 
 def others_of(run: Path, tasks: Mapping[Path, str]) -> list[Path]:

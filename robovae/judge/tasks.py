@@ -11,8 +11,13 @@ from robovae.records import digest
 Record = dict[str, Any]
 
 
+def task_of(env_id: str, render_spec: Any) -> str:
+    """Digest of a task, which is an environment and a camera."""
+    return digest([env_id, render_spec])
+
+
 def by_task(runs: Sequence[Mapping[str, Any]]) -> list[Record]:
-    """A record a task, which is an environment and a camera, in the order of the runs.
+    """A record a task, see `task_of`, in the order of the runs.
 
     Args:
         runs: each with "run", its name; "env_id"; "render_spec"; "judge", whose "targets" are rows of
@@ -22,9 +27,9 @@ def by_task(runs: Sequence[Mapping[str, Any]]) -> list[Record]:
         JSON-able: "env_id", "render_spec", "runs", "seeds", how many runs; "figures", see `over_seeds`;
         "false_alarms", see `pooled_alarms`.
     """
-    tasks: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    tasks: dict[str, list[Mapping[str, Any]]] = {}
     for one in runs:
-        tasks.setdefault((one["env_id"], digest(one["render_spec"])), []).append(one)
+        tasks.setdefault(task_of(one["env_id"], one["render_spec"]), []).append(one)
     return [
         {
             "env_id": some[0]["env_id"],
