@@ -28,6 +28,7 @@ def training(rows: Rows) -> dict[str, Markup]:
         "Information": ({"information": "information"}, "nats a frame"),
         "Active dimensions": ({"active": "active_dims"}, "dimensions"),
         "Prediction error": ({"ratio": "prediction_ratio"}, "of holding the last belief"),
+        "Reward told by latents": ({"R²": "reward_r2"}, "of its variance"),
     }
     have = {key for row in rows for key, value in row.items() if is_number(value)}
     return {

@@ -26,7 +26,8 @@ _BESIDE = "beside"
 
 def _beside(objective: nn.Module) -> Tensors:
     """What an objective trains that is no part of the model."""
-    return {name: value for name, value in objective.named_parameters() if name.startswith("foresight.")}
+    own = ("model.", "dynamics.")
+    return {name: value for name, value in objective.named_parameters() if not name.startswith(own)}
 
 
 @dataclass

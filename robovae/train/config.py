@@ -53,6 +53,10 @@ class TrainConfig:
     foresight: float = 0.3
     """Weight of the global phase's demand that the next mean can be told from those before; 0 is the bound
     alone. More makes latents easier to predict, but drops what a single frame shows dimly."""
+    reward: float = 2.0
+    """Weight of the global phase's demand that the latents before and after a step tell its reward; 1 is the
+    bound of frames and rewards together, 0 leaves rewards out. More shows a policy more of what it is paid
+    for."""
     alone: float = 0.0
     """Share of the frames in a window whose prior is N(0, I), as if the sequence began there."""
     patience: int = 6
@@ -86,7 +90,7 @@ class TrainConfig:
             _check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         for name in ("local_lr", "global_lr", "checkpoint_seconds"):
             _check(name, getattr(self, name), getattr(self, name) > 0, "more than 0")
-        for name in ("seed", "beta", "global_beta", "foresight", "free_bits", "threads"):
+        for name in ("seed", "beta", "global_beta", "foresight", "reward", "free_bits", "threads"):
             _check(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
         for name in ("kl_warmup", "alone"):
             _check(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "from 0 to 1")

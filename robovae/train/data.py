@@ -27,12 +27,14 @@ def mean_frame(store: EpisodeStore, most: int = 4096) -> Tensor:
 
 @dataclass(frozen=True)
 class Windows:
-    """B windows of L frames, by number, with their actions."""
+    """B windows of L frames, by number, with their actions and rewards."""
 
     numbers: NDArray[np.int64]
     """(B, L) frame numbers in the store; the last frame repeats past the episode's end."""
     action: Tensor
     """(B, L, A)."""
+    reward: Tensor
+    """(B, L), of the step that leads on from each frame."""
     mask: Tensor
     """(B, L), 1 where there is a frame."""
 
@@ -45,9 +47,11 @@ class Sequences:
         self.starts = np.cumsum(self.lengths) - self.lengths
         width = store.array("action", 0).shape[1]
         self.action = np.zeros((store.num_frames, width), np.float32)
+        self.reward = np.zeros(store.num_frames, np.float32)
         for index, start in enumerate(self.starts):
             taken = store.array("action", index)
             self.action[start : start + len(taken)] = taken
+            self.reward[start : start + len(taken)] = store.array("reward", index)
 
     def draw(self, length: int, batch: int, rng: np.random.Generator) -> Windows:
         """Windows that start anywhere, every one equally likely; a short episode is one window."""
@@ -62,7 +66,14 @@ class Sequences:
         times = offsets[:, None] + np.arange(length)
         mask = times < self.lengths[episodes][:, None]
         numbers = self.starts[episodes][:, None] + np.minimum(times, self.lengths[episodes][:, None] - 1)
-        return Windows(numbers, torch.from_numpy(self.action[numbers]), torch.from_numpy(mask).float())
+        action, reward = torch.from_numpy(self.action[numbers]), torch.from_numpy(self.reward[numbers])
+        return Windows(numbers, action, reward, torch.from_numpy(mask).float())
+
+    def reward_scale(self) -> tuple[float, float]:
+        """Mean and standard deviation of the rewards."""
+        last = self.starts + self.lengths - 1  # no step leads on from there
+        given = np.delete(self.reward, last)
+        return float(given.mean(dtype=np.float64)), float(given.std(dtype=np.float64))
 
     def whole(self, most: int, length: int) -> Windows:
         """The first `length` frames of at most `most` episodes, evenly spread: for evaluation."""

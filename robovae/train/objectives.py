@@ -11,6 +11,7 @@ from robovae.elbo import free_bits, optimal_log_likelihood
 from robovae.gaussian import Gaussian, kl
 from robovae.train.config import TrainConfig
 from robovae.train.foresight import Foresight
+from robovae.train.reward import RewardPrediction
 from robovae.vae import VAE
 
 
@@ -62,26 +63,40 @@ class GlobalObjective(nn.Module):
         model: its global level is trained; the local level must not require gradients.
         dynamics: the temporal prior, trained along.
         config: its weights and floors.
+        rewards: mean and standard deviation of the training data's.
     """
 
-    def __init__(self, model: VAE, dynamics: TemporalPrior, config: TrainConfig) -> None:
+    def __init__(
+        self, model: VAE, dynamics: TemporalPrior, config: TrainConfig, rewards: tuple[float, float]
+    ) -> None:
         super().__init__()
         self.model, self.dynamics, self.config = model, dynamics, config
         self.foresight: Foresight | None = None
-        if config.foresight and not model.config.deterministic:
-            sizes = model.config.latent_dim, dynamics.action_scale.numel(), model.config.dynamics_hidden
-            with torch.random.fork_rng():  # the same first weights, whatever was drawn before
-                torch.manual_seed(config.seed)
-                self.foresight = Foresight(*sizes)
+        self.reward: RewardPrediction | None = None
+        sizes = model.config.latent_dim, dynamics.action_scale.numel()
+        with torch.random.fork_rng():  # the same first weights, whatever was drawn before
+            torch.manual_seed(config.seed)
+            if config.foresight and not model.config.deterministic:
+                self.foresight = Foresight(*sizes, model.config.dynamics_hidden)
+            if config.reward and rewards[1] > 0:
+                self.reward = RewardPrediction(*sizes, *rewards)
 
     def forward(
-        self, local: Gaussian, action: Tensor, mask: Tensor, noise: Tensor, alone: Tensor, weight: float
+        self,
+        local: Gaussian,
+        action: Tensor,
+        reward: Tensor,
+        mask: Tensor,
+        noise: Tensor,
+        alone: Tensor,
+        weight: float,
     ) -> Loss:
         """Score windows.
 
         Args:
             local: q(grid | x), (B * L, c, h, w).
             action: (B, L, A).
+            reward: (B, L).
             mask: (B, L), 1 where there is a frame.
             noise: standard normal draws, (B, L, D).
             alone: uniform draws in [0, 1), (B, L, 1).
@@ -102,9 +117,12 @@ class GlobalObjective(nn.Module):
         by_frame = torch.where(here, local_nats.detach() + nats.detach().sum(1), torch.zeros(()))
         local_kl = local_nats[here].mean()
         total = local_kl + weight * free_bits(nats[here], self.config.free_bits)
+        forces = action / self.dynamics.action_scale
         if self.foresight is not None:
-            forces = action / self.dynamics.action_scale
             total = total + self.config.foresight * self.foresight(lone, forces, mask)
+        if self.reward is not None:
+            told = self.reward(z.view(batch, length, -1), forces, reward, mask)
+            total = total + self.config.reward * told
         shown = {"local_kl": local_kl.detach(), "global_kl": nats.detach()[here].sum(1).mean()}
         return Loss(total, by_frame, shown)
 

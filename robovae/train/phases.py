@@ -142,7 +142,9 @@ class GlobalPhase:
         self._part = part
         self._standardise(part.num_frames)
         _train_only(model, self.vae.global_encoder, self.vae.grid_prior, self.dynamics)
-        self.objective: nn.Module = GlobalObjective(self.vae, self.dynamics, config).to(hw.device)
+        rewards = self._sequences.reward_scale()
+        self._objective = GlobalObjective(self.vae, self.dynamics, config, rewards).to(hw.device)
+        self.objective: nn.Module = self._objective
         self._prepare_judging(held_out)
 
     def _standardise(self, frames: int) -> None:
@@ -165,8 +167,8 @@ class GlobalPhase:
         noise = self._draws.normal(generator, batch, length, self.vae.config.latent_dim)
         alone = self._draws.uniform(generator, batch, length, 1)
         weight = config.global_beta * ramp(step, self.steps, config.kl_warmup)
-        action, mask = windows.action.to(self.hw.device), windows.mask.to(self.hw.device)
-        loss = objective(self._grid(numbers), action, mask, noise, alone, weight)
+        here = (each.to(self.hw.device) for each in (windows.action, windows.reward, windows.mask))
+        loss = objective(self._grid(numbers), *here, noise, alone, weight)
         episodes, times = self._part.locate(numbers)
         return loss, self._first[self._mine[episodes]] + times
 
@@ -214,6 +216,7 @@ class GlobalPhase:
             grid = vae.predict_grid(rollout.z.flatten(0, 1))
             local_nats = kl(self._judged_grid, grid).flatten(1).sum(1)[here]
             nats = kl(rollout.posterior, rollout.prior).flatten(0, 1)[here].sum(1)
+            told = self._reward_told(rollout.z)
         spring, capacity = (part[here].mean(0) for part in kl_parts(belief))
         information = spring + capacity
         pair = (windows.mask[:, 1:] > 0).to(noise.device)
@@ -228,9 +231,18 @@ class GlobalPhase:
             "information": float(information.sum()),
             "active_dims": int((information > ACTIVE_NATS).sum()),
             "prediction_ratio": float(miss / move.clamp_min(1e-9)),
+            "reward_r2": told,
             "spring": [round(float(v), 5) for v in spring],
             "capacity": [round(float(v), 5) for v in capacity],
         }
+
+    def _reward_told(self, z: Tensor) -> float | None:
+        """R² of the held-out rewards, in the training data's variance; None where they are not learnt."""
+        head, windows = self._objective.reward, self._judged
+        if head is None:
+            return None
+        parts = windows.action / self.dynamics.action_scale.cpu(), windows.reward, windows.mask
+        return 1.0 - float(head.missed(z, *(each.to(z.device) for each in parts)))
 
 
 def _train_only(model: RunModel, *parts: nn.Module) -> None:
