@@ -692,6 +692,17 @@ def test_the_benchmark_makes_an_ensemble_of_three_runs_once(
     assert "ensemble_waic" in {row["baseline"] for row in other["judge"]["skipped"]}
 
 
+def test_the_benchmark_refuses_a_member_of_a_task_that_is_not_judged(
+    bench: ModuleType, calibrated: Path, data: Path, tmp_path: Path
+) -> None:
+    frames = np.concatenate([rollout(seed).image for seed in range(4)])
+    stranger = write_model(tmp_path / "stranger", RunFacts((16, 16, 3), 2, "Other-v0", {}), frames)
+    options = bench.Uncertainty(runs=(calibrated,), data=(data,), members=(stranger,), out=tmp_path / "out")
+    with pytest.raises(RobovaeError, match=r"--members: expected runs of Toy-v0 with .*stranger of Other-v0"):
+        bench.main(options)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_benchmark_wants_a_dataset_for_each_run(bench: ModuleType) -> None:
     with pytest.raises(RobovaeError, match="dataset of each of 3 runs, or one of all, received 2"):
         bench.Uncertainty(runs=(Path(),) * 3, data=(Path(),) * 2)

@@ -113,6 +113,13 @@ def main(options: Uncertainty) -> None:
     seen = {one.run: one.total for one in trials}
     seen |= {run: Perceiver.load(run, calibrated=False) for run in options.members}
     tasks = {run: task_of(one.env_id, one.render_spec) for run, one in seen.items()}
+    for run in options.members:
+        if tasks[run] not in {tasks[one] for one in options.runs}:
+            judged = ", ".join(sorted({seen[one].env_id for one in options.runs}))
+            raise RobovaeError(
+                f"--members: expected runs of {judged} with a camera of the judged, received {run} of "
+                f"{seen[run].env_id} with its own; leave it out"
+            )
     runs = [measured(trial, effort, options.full, others_of(trial.run, tasks)) for trial in trials]
     found = {
         "quick": not options.full,
