@@ -121,7 +121,7 @@ def main(options: Uncertainty) -> None:
                 f"{seen[run].env_id} with its own; leave it out"
             )
     runs = [measured(trial, effort, options.full, others_of(trial.run, tasks)) for trial in trials]
-    found = {
+    found: Record = {
         "quick": not options.full,
         "runs": runs,
         "tasks": by_task(runs),
