@@ -67,22 +67,19 @@ class TemporalPrior(nn.Module):
         # The prior can never be wider than N(0, I), else a silent frame could widen the belief past it.
         return Gaussian(z + change, (log_sigma - 1.0).clamp(-5.0, 0.0)), memory
 
-    def rollout(self, lone: Gaussian, action: Tensor, noise: Tensor, alone: Tensor | None = None) -> Rollout:
+    def rollout(self, lone: Gaussian, action: Tensor, noise: Tensor) -> Rollout:
         """Fuse the messages of L frames, one after the other.
 
         Args:
             lone: beliefs of the frames under N(0, I), (B, L, D).
             action: (B, L, A); action[:, t] leads from frame t to frame t + 1.
             noise: standard normal draws, (B, L, D).
-            alone: True where the prior is N(0, I) whatever came before, (B, L, 1).
         """
         batch, length, _ = noise.shape
         memory = noise.new_zeros(batch, self.cell.hidden_size)
         prior = Gaussian.standard(noise[:, 0])
         drawn, posteriors, priors = [], [], []
         for t in range(length):
-            if alone is not None:
-                prior = Gaussian(*(part.masked_fill(alone[:, t], 0.0) for part in prior))
             posterior = fuse(prior, Gaussian(lone.mu[:, t], lone.log_sigma[:, t]))
             z = posterior.sample(noise[:, t])
             drawn.append(z)

@@ -1,10 +1,14 @@
-"""Fixtures that several test files share."""
+"""What several test files share: fixtures, and property tests that a busy machine does not fail."""
 
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.chromium import Tab, chromium, find
+
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,6 @@ def valid_bursts(draw) -> Bursts:
     return Bursts(draw(st.floats(0.0, most)), longest)
 
 
-@settings(deadline=None)
 @given(valid_bursts(), st.integers(0, 200), st.integers(0, 2**32))
 def test_step_0_never_fails_and_no_burst_is_too_long(bursts: Bursts, steps: int, seed: int) -> None:
     drawn = bursts.draw(steps, np.random.default_rng(seed))
@@ -35,7 +34,7 @@ def test_step_0_never_fails_and_no_burst_is_too_long(bursts: Bursts, steps: int,
     assert all(length <= bursts.longest for failing, length in runs(drawn) if failing)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(valid_bursts(), st.integers(0, 2**32))
 def test_a_draw_is_the_beginning_of_the_stream(bursts: Bursts, seed: int) -> None:
     drawn = bursts.draw(60, np.random.default_rng(seed))

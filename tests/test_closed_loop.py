@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from robovae.closed_loop import (
@@ -175,7 +175,6 @@ def of(rows: list[dict[str, Any]], **wanted: Any) -> dict[str, Any]:
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30), st.floats(0.1, 9), st.floats(-9, 9))
-@settings(deadline=None)
 def test_scores_lie_within_and_move_along(values: list[float], scale: float, shift: float) -> None:
     array = np.array(values)
     assert worst(array) <= mean(array) + 1e-9
@@ -240,7 +239,6 @@ def test_a_reference_that_is_no_better_than_nothing_is_refused() -> None:
 
 
 @given(st.lists(st.booleans(), max_size=40))
-@settings(deadline=None)
 def test_spans_are_the_runs_of_flags(flags: list[bool]) -> None:
     again = np.zeros(len(flags), bool)
     for first, steps in spans(flags):

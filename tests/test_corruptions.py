@@ -47,7 +47,7 @@ def test_a_bend_is_no_blur_which_is_a_fault_to_be_judged_by():
 
 
 @given(st.integers(0, 2**31), st.sampled_from(SHAPES))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_corrupted_pictures_stay_in_range_and_follow_the_generator(seed, shape):
     images, others = pictures(shape), pictures(shape, 1)
     before = images.clone()

@@ -108,7 +108,7 @@ def seen(mu: np.ndarray) -> Belief:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 5), st.integers(1, 25))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_motion_under_known_forces_is_dreamt_exactly(
     perceiver: Perceiver, seed: int, begin: int, steps: int
 ) -> None:

@@ -133,17 +133,6 @@ def test_a_rollout_sees_no_future() -> None:
     assert not torch.allclose(after.prior.mu[:, 5], before.prior.mu[:, 5])
 
 
-def test_frames_that_stand_alone_have_the_standard_prior() -> None:
-    lone, action, noise = sequence()
-    alone = torch.zeros(4, 6, 1, dtype=torch.bool)
-    alone[:, 3] = True
-    rollout = temporal().rollout(lone, action, noise, alone)
-    assert not rollout.prior.mu[:, 3].any()
-    assert not rollout.prior.log_sigma[:, 3].any()
-    torch.testing.assert_close(rollout.posterior.mu[:, 3], lone.mu[:, 3])
-    assert rollout.prior.mu[:, 2].any()
-
-
 def test_actions_count_in_units_of_their_own_size() -> None:
     z, memory, action = some(0).mu, torch.zeros(4, HIDDEN), torch.ones(4, A)
     prior = temporal()

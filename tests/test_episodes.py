@@ -120,7 +120,7 @@ def any_episode(draw: st.DrawFn) -> Episode:
 
 
 class TestRoundTrip:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(any_episode())
     def test_any_episode_comes_back_bit_for_bit(self, episode: Episode) -> None:
         with directory() as folder:
@@ -255,7 +255,7 @@ class TestEpisodeChecks:
 
 
 class TestDamage:
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(st.data())
     def test_any_flipped_bit_is_found(self, data: st.DataObject) -> None:
         with directory() as folder:
@@ -281,7 +281,7 @@ class TestDamage:
             assert verify(path), f"byte {at}"
             whole[at] ^= 0x20
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(st.data())
     def test_any_truncation_is_found_on_opening(self, data: st.DataObject) -> None:
         with directory() as folder:
@@ -476,7 +476,7 @@ class TestStore:
         assert store[-1].seed == 100_000
         assert store[1:3].seeds == [5, 9]
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(numbers=st.lists(st.integers(0, 44), max_size=40), maps=st.integers(1, 8))
     def test_frames_are_those_of_the_concatenated_episodes(self, numbers: list[int], maps: int) -> None:
         store = EpisodeStore(shared_dataset(), max_maps=maps)
@@ -612,7 +612,7 @@ class TestSplits:
         with pytest.raises(EpisodeError, match="expected a split of train, calibrate"):
             store.split("validation")
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(fraction=st.floats(0.01, 0.99), seed=st.integers(0, 2**32))
     def test_holdout_is_a_partition(self, fraction: float, seed: int) -> None:
         store = EpisodeStore(shared_dataset())

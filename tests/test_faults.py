@@ -30,7 +30,7 @@ FEW = (
     "Reacher-v5",
 )  # with lights and textures, without, with a floor
 SWEEP = [pytest.param(task, marks=[] if task in FEW else pytest.mark.slow) for task in TASKS]
-SETTINGS = settings(max_examples=25, deadline=None)
+SETTINGS = settings(max_examples=25)
 sizes = st.tuples(st.integers(1, 4), st.integers(8, 70), st.integers(8, 70))
 seeds = st.integers(0, 2**32 - 1)
 
@@ -327,7 +327,7 @@ spans = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 8)), max_size=4)
 
 
 @pytest.mark.parametrize("name", [name for name in FAULTS if name not in RENDERED])
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(spans, st.sampled_from([0, 5]))
 def test_windows_are_episodes_of_a_fault_one_after_the_other(name, gaps, severity):
     windows, end = [], 0

@@ -119,7 +119,6 @@ def test_a_frame_that_says_something_moves_it():  # negative control
 BELIEFS = st.tuples(st.floats(-20, 20), st.floats(-5, -1e-3))
 
 
-@settings(deadline=None)
 @given(BELIEFS, BELIEFS, BELIEFS)
 def test_independent_sensors_may_come_in_any_order(prior, one, other):
     p, a, b = (

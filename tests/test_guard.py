@@ -485,7 +485,6 @@ def test_nothing_but_actions_of_the_space_reaches_the_robot(run, space, data) ->
         assert np.isfinite(action).all()
 
 
-@settings(deadline=None)
 @given(JUNK)
 def test_choices_are_checked_too(action) -> None:
     actions = Actions(gym.spaces.Discrete(3, start=1))

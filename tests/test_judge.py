@@ -189,7 +189,7 @@ def test_poisson_intervals_in_closed_form() -> None:
 
 
 @given(st.integers(1, 40), st.floats(0.02, 0.98))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_binomial_intervals_cover_whatever_the_probability(trials: int, p: float) -> None:
     inside = [low <= p <= high for low, high in (binomial_interval(k, trials) for k in range(trials + 1))]
     mass = [math.comb(trials, k) * p**k * (1 - p) ** (trials - k) for k in range(trials + 1)]

@@ -139,7 +139,7 @@ def test_the_actor_follows_its_learner_only_by_copy():
         extract_actor(learner)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     low=st.lists(st.floats(-5, 5, width=32), min_size=2, max_size=2),
     size=st.floats(0.125, 10, width=32),
@@ -323,7 +323,7 @@ def test_no_policy_needs_stable_baselines3_or_pickle(run, monkeypatch):
     assert BeliefPolicy.load(run)(ToyEnv().reset(seed=0)[0]["image"]).shape == (2,)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(episodes=st.integers(1, 7), side_by_side=st.integers(1, 5), steps=st.integers(1, 6))
 def test_episodes_side_by_side_are_the_same_as_one_by_one(episodes, side_by_side, steps):
     actor, seeds = random_actor(4), range(20_000, 20_000 + episodes)

@@ -194,7 +194,7 @@ def test_an_unfinished_policy_has_no_curve(tmp_path: Path) -> None:
         Trained.read(tmp_path)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 5), st.integers(1, 8), st.integers(0, 99))
 def test_intervals_hold_the_mean_and_follow_its_units(seeds: int, episodes: int, seed: int) -> None:
     returns = np.random.default_rng(seed).normal(size=(seeds, episodes))

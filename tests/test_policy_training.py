@@ -105,7 +105,7 @@ def test_defaults_fill_only_what_was_left_open(algo):
     assert from_mapping(PolicyConfig, to_plain(filled), "here") == filled
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(steps=st.integers(1, 10**7), batch=st.none() | st.integers(2, 4096), stack=st.integers(1, 5))
 def test_configs_survive_plain_data(steps, batch, stack):
     config = PolicyConfig(steps=steps, batch=batch, stack=stack, features="mu")

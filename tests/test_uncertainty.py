@@ -55,7 +55,6 @@ def gaussian(pair: tuple[float, float]) -> Gaussian:
 class TestWiden:
     """Noise on the message of a belief."""
 
-    @settings(deadline=None)
     @given(LONE)
     def test_no_noise_changes_nothing(self, pair):
         lone = gaussian(pair)
@@ -63,7 +62,6 @@ class TestWiden:
         assert torch.allclose(same.mu, lone.mu, atol=1e-5)
         assert torch.allclose(same.log_sigma, lone.log_sigma, atol=1e-4)
 
-    @settings(deadline=None)
     @given(LONE, st.floats(0, 1e4))
     def test_it_is_the_prior_times_the_noisier_message(self, pair, noise):
         lone = gaussian(pair)
@@ -74,7 +72,6 @@ class TestWiden:
         assert float(total.sigma) == pytest.approx((1 + precision) ** -0.5, rel=1e-3)
         assert float(total.mu) == pytest.approx(location * precision / (1 + precision), rel=1e-3, abs=1e-5)
 
-    @settings(deadline=None)
     @given(LONE, st.floats(0, 1e3), st.floats(1e-3, 1e3))
     def test_more_noise_says_less(self, pair, noise, more):
         lone, standard = gaussian(pair), Gaussian.standard(torch.zeros(1, 1))

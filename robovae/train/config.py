@@ -57,8 +57,6 @@ class TrainConfig:
     """Weight of the global phase's demand that the latents before and after a step tell its reward; 1 is the
     bound of frames and rewards together, 0 leaves rewards out. More shows a policy more of what it is paid
     for."""
-    alone: float = 0.0
-    """Share of the frames in a window whose prior is N(0, I), as if the sequence began there."""
     patience: int = 6
     """Evaluations without a better held-out ELBO after which a phase stops; its best weights are kept."""
     evaluate_every: int = 250
@@ -92,8 +90,7 @@ class TrainConfig:
             _check(name, getattr(self, name), getattr(self, name) > 0, "more than 0")
         for name in ("seed", "beta", "global_beta", "foresight", "reward", "free_bits", "threads"):
             _check(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
-        for name in ("kl_warmup", "alone"):
-            _check(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "from 0 to 1")
+        _check("kl_warmup", self.kl_warmup, 0 <= self.kl_warmup <= 1, "from 0 to 1")
         _check("validation", self.validation, 0 < self.validation < 1, "between 0 and 1")
         _check("window", self.window, self.window >= 3, "at least 3")
 

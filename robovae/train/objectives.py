@@ -88,7 +88,6 @@ class GlobalObjective(nn.Module):
         reward: Tensor,
         mask: Tensor,
         noise: Tensor,
-        alone: Tensor,
         weight: float,
     ) -> Loss:
         """Score windows.
@@ -99,7 +98,6 @@ class GlobalObjective(nn.Module):
             reward: (B, L).
             mask: (B, L), 1 where there is a frame.
             noise: standard normal draws, (B, L, D).
-            alone: uniform draws in [0, 1), (B, L, 1).
             weight: of the global KL.
         """
         model, (batch, length) = self.model, mask.shape
@@ -109,7 +107,7 @@ class GlobalObjective(nn.Module):
             z, nats = belief.mu, torch.zeros_like(belief.mu)
             local_nats = deterministic_misfit(model, z, local.mu)
         else:
-            rollout = self.dynamics.rollout(lone, action, noise, alone < self.config.alone)
+            rollout = self.dynamics.rollout(lone, action, noise)
             z, nats = rollout.z.flatten(0, 1), kl(rollout.posterior, rollout.prior).flatten(0, 1)
             local_nats = kl(local, model.predict_grid(z))
         local_nats = local_nats.flatten(1).sum(1)

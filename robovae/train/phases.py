@@ -62,10 +62,6 @@ class Draws:
         """Standard normal draws."""
         return torch.randn(shape, generator=generator).to(self._device)
 
-    def uniform(self, generator: torch.Generator, *shape: int) -> Tensor:
-        """Uniform draws in [0, 1)."""
-        return torch.rand(shape, generator=generator).to(self._device)
-
 
 class LocalPhase:
     """Single frames: pixels and grid."""
@@ -165,10 +161,9 @@ class GlobalPhase:
         generator = self._draws.generator(step)
         batch, length = windows.numbers.shape
         noise = self._draws.normal(generator, batch, length, self.vae.config.latent_dim)
-        alone = self._draws.uniform(generator, batch, length, 1)
         weight = config.global_beta * ramp(step, self.steps, config.kl_warmup)
         here = (each.to(self.hw.device) for each in (windows.action, windows.reward, windows.mask))
-        loss = objective(self._grid(numbers), *here, noise, alone, weight)
+        loss = objective(self._grid(numbers), *here, noise, weight)
         episodes, times = self._part.locate(numbers)
         return loss, self._first[self._mine[episodes]] + times
 
