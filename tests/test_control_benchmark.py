@@ -75,7 +75,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps({**config, "render_spec": FACTS.render_spec}))
     memory = BeliefFilter.load(path).memory_dim
-    write_policy(path, "", "belief", "filtered", latents + memory, 0)
+    write_policy(path, "", "belief", "filtered", 2 * latents + memory, 0)
     write_policy(path, "mu", "belief", "mu", latents, 1)
     write_policy(path, "state", "state", "mu", 4, 3)
     return path

@@ -27,7 +27,7 @@ def action(count: int, seed: int = 0) -> np.ndarray:
         ("mu", 3, 3 * LATENTS),
         ("mu_sigma", 1, 2 * LATENTS),
         ("mu_sigma", 3, 6 * LATENTS),
-        ("filtered", 1, LATENTS + MEMORY),
+        ("filtered", 1, 2 * LATENTS + MEMORY),
     ],
 )
 def test_size_is_what_comes_out(kind: str, stack: int, size: int) -> None:
@@ -52,17 +52,20 @@ def test_mu_sigma_shows_both_of_each_moment() -> None:
     np.testing.assert_array_equal(made.update(b), np.concatenate([a.mu, a.sigma, b.mu, b.sigma], axis=1))
 
 
-def test_filtered_shows_the_filters_own_mean_and_memory() -> None:
+def test_filtered_shows_the_filters_own_mean_its_move_over_three_steps_and_the_memory() -> None:
     made, judge = features("filtered"), make_filter(LATENTS, 2)
     judge.reset()
-    first = judge.update(random_belief(2))
+    last = judge.update(random_belief(2)).mu
     np.testing.assert_array_equal(
-        made.begin(random_belief(2)), np.concatenate([first.mu, np.zeros((2, MEMORY))], axis=1)
+        made.begin(random_belief(2)), np.concatenate([last, np.zeros((2, LATENTS + MEMORY))], axis=1)
     )
     for step in range(1, 4):
         belief = judge.update(random_belief(2, step), action(2, step))
         shown = made.update(random_belief(2, step), action(2, step))
-        np.testing.assert_array_equal(shown, np.concatenate([belief.mu, judge.memory], axis=1))
+        np.testing.assert_allclose(
+            shown, np.concatenate([belief.mu, 3 * (belief.mu - last), judge.memory], axis=1), atol=1e-6
+        )
+        last = belief.mu
         np.testing.assert_array_equal(made.belief.mu, belief.mu)
         np.testing.assert_array_equal(made.belief.sigma, belief.sigma)
 

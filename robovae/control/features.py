@@ -11,15 +11,18 @@ from robovae.filter import BeliefFilter
 
 Floats = NDArray[np.float32]
 FEATURES = ("mu", "mu_sigma", "filtered")
-"""Means; means and standard deviations; filtered means with the filter's memory, which knows velocities."""
+"""Means; means and standard deviations; filtered means, how they move, and the filter's memory."""
+_PACE = 3.0
+"""Steps over which a filtered mean's last move is drawn out: that of one step is small beside the mean."""
 
 
 class BeliefFeatures:
     """What a policy sees of the beliefs of B robots.
 
     "mu" gives D numbers, "mu_sigma" 2 D (mu, then sigma), of the last `stack` beliefs, oldest first.
-    "filtered" gives D + M: the mean of the filtered belief, and the filter's memory, which carries velocity
-    and so takes the place of a stack.
+    "filtered" gives 2 D + M: the mean of the filtered belief, how far it would go in three steps at its last
+    pace, and what the filter remembers of all before. The pace is velocity as a robot that balances needs it,
+    the memory knows more; both take the place of a stack.
 
     Beliefs go in, not frames: for a frame that is not to be trusted, put in `BeliefFilter.silence()`.
 
@@ -53,7 +56,7 @@ class BeliefFeatures:
     def size(self) -> int:
         """F, width of the features."""
         if self._filter is not None:
-            return self.latent_dim + self._filter.memory_dim
+            return 2 * self.latent_dim + self._filter.memory_dim
         return self.latent_dim * self.stack * (2 if self.features == "mu_sigma" else 1)
 
     @property
@@ -91,13 +94,13 @@ class BeliefFeatures:
             _check_belief(belief, (len(belief), self.latent_dim))
             self.reset()
             self._belief = belief if self._filter is None else self._filter.update(belief)
-            self._seen = np.repeat(self._latest(self._belief)[:, None], self.stack, axis=1)
+            self._seen = np.repeat(self._latest(self._belief, None)[:, None], self.stack, axis=1)
             return self._flat()
         chosen = self._checked_rows(rows)
         _check_belief(belief, (len(chosen), self.latent_dim))
         first = belief if self._filter is None else self._filter.begin(belief, chosen)
         self._belief = _with_rows(self.belief, first, chosen)
-        self._seen[chosen] = self._latest(self._belief)[chosen, None]
+        self._seen[chosen] = self._latest(self._belief, None)[chosen, None]
         return self._flat()[chosen]
 
     def update(self, belief: Belief, action: ArrayLike | None = None) -> Floats:
@@ -115,18 +118,19 @@ class BeliefFeatures:
             BeliefError: an action of another width than the filter's, or not finite.
         """
         _check_belief(belief, (len(self.belief), self.latent_dim))
+        last = self.belief.mu
         if self._filter is not None:
             if action is None:
                 raise ControlError('action: expected what led to these frames for "filtered", received none')
             belief = self._filter.update(belief, action)
         self._belief = belief
-        self._seen = np.concatenate([self._seen[:, 1:], self._latest(belief)[:, None]], axis=1)
+        self._seen = np.concatenate([self._seen[:, 1:], self._latest(belief, last)[:, None]], axis=1)
         return self._flat()
 
-    def _latest(self, belief: Belief) -> Floats:
-        """What one moment shows, (B, F / stack)."""
+    def _latest(self, belief: Belief, last: Floats | None) -> Floats:
+        """What one moment shows, (B, F / stack); `last` is the mean before it."""
         if self._filter is not None:
-            return np.concatenate([belief.mu, self._filter.memory], axis=1)
+            return filtered_features(belief.mu, last, self._filter.memory)
         if self.features == "mu_sigma":
             return np.concatenate([belief.mu, belief.sigma], axis=1)
         return belief.mu
@@ -142,6 +146,18 @@ class BeliefFeatures:
                 f"rows: expected different numbers from 0 to {count - 1}, received {chosen.tolist()}"
             )
         return chosen
+
+
+def filtered_features(mu: Floats, last: Floats | None, memory: Floats) -> Floats:
+    """What "filtered" shows, (B, 2 D + M).
+
+    Args:
+        mu: filtered means, (B, D).
+        last: those of the step before; None at the first.
+        memory: of the filter, (B, M).
+    """
+    move = mu - (mu if last is None else last)
+    return np.concatenate([mu, _PACE * move, memory], axis=1, dtype=np.float32)
 
 
 def _check(latent_dim: int, features: str, stack: int, belief_filter: BeliefFilter | None) -> None:

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from robovae.belief import Belief
 from robovae.control import FEATURES, BeliefFeatures
+from robovae.control.features import filtered_features
 from robovae.dreaming.errors import DreamError
 
 Floats = NDArray[np.float32]
@@ -73,12 +74,13 @@ class Responder:
     ) -> None:
         self._policy, self._features, self._stack, self._action_dim = policy, features, stack, action_dim
         self._seen: BeliefFeatures | None = None
+        self._last: Floats | None = None
         self._shown = np.zeros(0, np.float32)
 
     def follow(self, belief: Belief, memory: Floats, frame: Belief | None = None) -> None:
         """See what a loop would show: "filtered" the belief, which is filtered, others the frame's own."""
         if self._features == "filtered":
-            self._shown = np.concatenate([belief.mu, memory], axis=1)[0]
+            self._shown, self._last = filtered_features(belief.mu, self._last, memory)[0], belief.mu
             return
         lone = belief if frame is None else frame
         if self._seen is None:

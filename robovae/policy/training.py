@@ -15,7 +15,7 @@ from robovae.policy.arena import Arena, MakeEnv
 from robovae.policy.checkpoint import SB3, checkpoint_key, drop_checkpoints
 from robovae.policy.config import OnPolicy, PolicyConfig, PolicyError, PolicyEvent
 from robovae.policy.learner import make_learner
-from robovae.policy.saving import fingerprints, policy_dir, read_record, save_policy
+from robovae.policy.saving import FORMAT, fingerprints, policy_dir, read_record, save_policy
 from robovae.policy.session import Session
 from robovae.records import digest, sync
 from robovae.run.directory import load_model
@@ -88,7 +88,8 @@ def is_taken(run: Path, config: PolicyConfig, *, name: str = "") -> bool:
 
 def _key(run: Path, config: PolicyConfig, env_id: str) -> str:
     settings = {item: value for item, value in to_plain(config).items() if item not in HOW_NOT_WHAT}
-    return digest({"config": settings, "inputs": fingerprints(run, config.sees), "env": env_id})
+    known = {"config": settings, "inputs": fingerprints(run, config.sees), "env": env_id}
+    return digest({"format": FORMAT, **known})
 
 
 def _finished(where: Path, done: dict[str, Any], key: str, tell: OnPolicy) -> dict[str, Any]:

@@ -76,8 +76,8 @@ def policy_stage(
         env_factory: gives the picklable factory of environments with the camera of the run.
         on_event: told of progress, under the name of the policy's directory.
     """
+    from robovae.policy.saving import FORMAT, fingerprints, policy_dir
     from robovae.policy.saving import RECORD as FINISHED
-    from robovae.policy.saving import fingerprints, policy_dir
     from robovae.policy.training import HOW_NOT_WHAT, is_taken, train_policy
 
     where = policy_dir(run, name)
@@ -92,7 +92,7 @@ def policy_stage(
         artefact=where,
         record=where / RECORD,
         config={key: value for key, value in settings.items() if key not in HOW_NOT_WHAT},
-        inputs={"run": digest(fingerprints(run, config.sees))},
+        inputs={"run": digest({"format": FORMAT, **fingerprints(run, config.sees)})},
         run=fit,
         is_there=(where / FINISHED).is_file,
         is_other=lambda: is_taken(run, config, name=name),
