@@ -179,8 +179,10 @@ def test_a_frame_its_belief_and_a_sequence_of_one_begin_alike(dreamer: Dreamer) 
 # ---- who acts
 
 
-@pytest.mark.parametrize("features", ["mu", "mu_sigma", "filtered"])
-def test_a_policy_sees_what_it_would_see_in_the_loop(dreamer: Dreamer, features: str) -> None:
+@pytest.mark.parametrize(
+    ("features", "stack"), [("mu", 1), ("mu_sigma", 1), ("mu", 2), ("filtered", 1), ("filtered", 2)]
+)
+def test_a_policy_sees_what_it_would_see_in_the_loop(dreamer: Dreamer, features: str, stack: int) -> None:
     """Of the beginning what the frames give, filtered or not; then what a filter that coasts expects."""
     frames, actions, shown = noise(3), thrusts(2), []
 
@@ -188,8 +190,8 @@ def test_a_policy_sees_what_it_would_see_in_the_loop(dreamer: Dreamer, features:
         shown.append(x)
         return np.tanh(x[:A])
 
-    imagined = dreamer.imagine(policy, (frames, actions), 4, features=features)
-    loop = BeliefFeatures(D, features, 1, BeliefFilter(dreamer.dynamics))
+    imagined = dreamer.imagine(policy, (frames, actions), 4, features=features, stack=stack)
+    loop = BeliefFeatures(D, features, stack, BeliefFilter(dreamer.dynamics))
     coasting = BeliefFilter(dreamer.dynamics)
     beliefs = dreamer.perceiver(frames)
     last, x = coasting.update(beliefs[0]), loop.begin(beliefs[0])
@@ -429,9 +431,9 @@ def command(capsys: pytest.CaptureFixture[str], *words: Any) -> str:
     return capsys.readouterr().out
 
 
-def test_a_stack_beside_filtered_features_is_refused(dreamer: Dreamer) -> None:
-    with pytest.raises(DreamError, match='stack: expected 1 or more, and 1 with features "filtered"'):
-        dreamer.dream(lambda x: np.zeros(2), ONE, 3, features="filtered", stack=3)
+def test_a_stack_of_nothing_is_refused(dreamer: Dreamer) -> None:
+    with pytest.raises(DreamError, match="stack: expected 1 or more, received 0"):
+        dreamer.dream(lambda x: np.zeros(2), ONE, 3, features="filtered", stack=0)
 
 
 def test_a_seed_that_is_none_is_one_line(run: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:

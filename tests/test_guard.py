@@ -208,7 +208,7 @@ def test_the_gate_of_a_run_shuts_noise_out_and_opens_again(run) -> None:
 
 
 def test_a_disabled_guard_is_the_policy_alone(run) -> None:
-    for kind, stack in (("mu", 3), ("mu_sigma", 1), ("filtered", 1)):
+    for kind, stack in (("mu", 3), ("mu_sigma", 1), ("filtered", 1), ("filtered", 2)):
         spy = Spy()
         guard = guard_of(run, spy, features=kind, stack=stack, enabled=False, filtered=kind == "filtered")
         acted = drive(guard, "tuuuuuuuuuuuut")

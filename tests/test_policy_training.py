@@ -78,7 +78,6 @@ class Interrupt:
         ({"gamma": 1.0}, "gamma: expected between 0 and 1"),
         ({"hidden": (0,)}, "hidden: expected units"),
         ({"batch": 1}, "batch: expected at least 2"),
-        ({"stack": 2}, "stack: expected 1 with features"),
         ({"checkpoint_seconds": 0}, "checkpoint_seconds: expected more than 0"),
     ],
 )

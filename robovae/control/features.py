@@ -21,8 +21,8 @@ class BeliefFeatures:
 
     "mu" gives D numbers, "mu_sigma" 2 D (mu, then sigma), of the last `stack` beliefs, oldest first.
     "filtered" gives 2 D + M: the mean of the filtered belief, how far it would go in three steps at its last
-    pace, and what the filter remembers of all before. The pace is velocity as a robot that balances needs it,
-    the memory knows more; both take the place of a stack.
+    pace, and what the filter remembers of all before; both know velocity. A stack shows the last moves, each
+    drawn out likewise, and the mean, D x stack: less, and easier to learn from for a robot that balances.
 
     Beliefs go in, not frames: for a frame that is not to be trusted, put in `BeliefFilter.silence()`.
 
@@ -56,7 +56,8 @@ class BeliefFeatures:
     def size(self) -> int:
         """F, width of the features."""
         if self._filter is not None:
-            return 2 * self.latent_dim + self._filter.memory_dim
+            one = 2 * self.latent_dim + self._filter.memory_dim
+            return one if self.stack == 1 else self.latent_dim * self.stack
         return self.latent_dim * self.stack * (2 if self.features == "mu_sigma" else 1)
 
     @property
@@ -129,14 +130,15 @@ class BeliefFeatures:
 
     def _latest(self, belief: Belief, last: Floats | None) -> Floats:
         """What one moment shows, (B, F / stack); `last` is the mean before it."""
-        if self._filter is not None:
+        if self._filter is not None and self.stack == 1:
             return filtered_features(belief.mu, last, self._filter.memory)
         if self.features == "mu_sigma":
             return np.concatenate([belief.mu, belief.sigma], axis=1)
         return belief.mu
 
     def _flat(self) -> Floats:
-        flat: Floats = self._seen.reshape(len(self._seen), -1).copy()
+        shown = moves(self._seen) if self._filter is not None and self.stack > 1 else self._seen
+        flat: Floats = shown.reshape(len(shown), -1).copy()
         return flat
 
     def _checked_rows(self, rows: ArrayLike) -> NDArray[np.int64]:
@@ -148,8 +150,13 @@ class BeliefFeatures:
         return chosen
 
 
+def moves(means: Floats) -> Floats:
+    """A stack of filtered means (B, K, D), oldest first -> their K - 1 moves, drawn out, and the last one."""
+    return np.concatenate([_PACE * np.diff(means, axis=1), means[:, -1:]], axis=1, dtype=np.float32)
+
+
 def filtered_features(mu: Floats, last: Floats | None, memory: Floats) -> Floats:
-    """What "filtered" shows, (B, 2 D + M).
+    """What "filtered" shows without a stack, (B, 2 D + M).
 
     Args:
         mu: filtered means, (B, D).
@@ -170,10 +177,6 @@ def _check(latent_dim: int, features: str, stack: int, belief_filter: BeliefFilt
     if belief_filter is None:
         raise ControlError(
             'features "filtered": expected a belief_filter, received none; pass BeliefFilter.load(run)'
-        )
-    if stack > 1:
-        raise ControlError(
-            f'features "filtered": expected stack 1, received {stack}; the filter remembers by itself'
         )
     if belief_filter.latent_dim != latent_dim:
         raise ControlError(

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from robovae.belief import Belief
 from robovae.control import FEATURES, BeliefFeatures
-from robovae.control.features import filtered_features
+from robovae.control.features import filtered_features, moves
 from robovae.dreaming.errors import DreamError
 
 Floats = NDArray[np.float32]
@@ -79,15 +79,17 @@ class Responder:
 
     def follow(self, belief: Belief, memory: Floats, frame: Belief | None = None) -> None:
         """See what a loop would show: "filtered" the belief, which is filtered, others the frame's own."""
-        if self._features == "filtered":
+        filtered = self._features == "filtered"
+        if filtered and self._stack == 1:
             self._shown, self._last = filtered_features(belief.mu, self._last, memory)[0], belief.mu
             return
-        lone = belief if frame is None else frame
+        seen = belief if filtered or frame is None else frame
         if self._seen is None:
-            self._seen = BeliefFeatures(lone.mu.shape[1], self._features, self._stack)
-            self._shown = self._seen.begin(lone)[0]
+            self._seen = BeliefFeatures(seen.mu.shape[1], "mu" if filtered else self._features, self._stack)
+            shown = self._seen.begin(seen)
         else:
-            self._shown = self._seen.update(lone)[0]
+            shown = self._seen.update(seen)
+        self._shown = (moves(shown.reshape(1, self._stack, -1)) if filtered else shown).reshape(-1)
 
     def act(self) -> Floats:
         """Ask.
@@ -112,7 +114,7 @@ def actor(policy: Policy, steps: int, action_dim: int, features: str, stack: int
 
     Raises:
         DreamError: actions of another number or width, or not finite; no policy at all; unknown features, or
-            a stack that they do not have.
+            a stack of none.
     """
     if isinstance(policy, ActsOnFeatures):
         act = policy.act
@@ -123,11 +125,8 @@ def actor(policy: Policy, steps: int, action_dim: int, features: str, stack: int
                 f"features: expected one of {', '.join(FEATURES)}, received {features!r}; "
                 "give a policy that acts on beliefs"
             )
-        if stack < 1 or (features == "filtered" and stack > 1):
-            raise DreamError(
-                f'stack: expected 1 or more, and 1 with features "filtered", which remember by themselves, '
-                f"received {stack}"
-            )
+        if stack < 1:
+            raise DreamError(f"stack: expected 1 or more, received {stack}")
         return Responder(policy, features, stack, action_dim)
     if not isinstance(policy, np.ndarray):
         raise DreamError(

@@ -82,7 +82,7 @@ class PolicyConfig:
     features: Literal["mu", "mu_sigma", "filtered"] = "filtered"
     """Of the beliefs; see `BeliefFeatures`."""
     stack: int = 1
-    """How many beliefs it sees at once."""
+    """How many beliefs it sees at once; of filtered ones 1 is with the filter's memory, more are not."""
     envs: int = 4
     """Environments that are stepped together, so that their frames are encoded together."""
     seed: int = 0
@@ -134,8 +134,6 @@ class PolicyConfig:
         _check("gamma", gamma, gamma is None or 0 < gamma < 1, "between 0 and 1")
         _check("hidden", self.hidden, not self.hidden or min(self.hidden) >= 1, "units, 1 or more a layer")
         _check("checkpoint_seconds", self.checkpoint_seconds, self.checkpoint_seconds > 0, "more than 0")
-        stacked = self.features == "filtered" and self.observation == "belief" and self.stack > 1
-        _check("stack", self.stack, not stacked, '1 with features "filtered", which remember by themselves')
         Bursts(self.drop_share, self.drop_longest)
 
     @property
