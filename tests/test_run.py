@@ -421,10 +421,7 @@ def test_progress_of_policies_is_shown_like_that_of_training(monkeypatch):
         ("calibrate: {}\npolicy: {}\ncontrol: 3\n", "expected quick or full .* received 3"),
         ("calibrate: {}\npolicy: {setps: 7}\n", "policy: unknown key 'setps'; did you mean 'steps'"),
         ("calibrate: {}\npolicy: {steps: 0}\n", "policy: steps: expected at least 1, received 0"),
-        (
-            "calibrate: {}\npolicy: {others: {mu: {stack: 2}}}\n",
-            "policy-mu: stack: expected 1 with features",
-        ),
+        ("calibrate: {}\npolicy: {others: {mu: {stack: 0}}}\n", "policy-mu: stack: expected at least 1"),
         ("calibrate: {}\npolicy: {others: [mu]}\n", "policy.others: expected names with keys and values"),
         ("calibrate: {}\npolicy: {others: {mu: 3}}\n", "policy.others: expected names with keys"),
         ('calibrate: {}\npolicy: {others: {"": {}}}\n', "policy.others: expected names with keys"),
