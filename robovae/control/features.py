@@ -47,6 +47,7 @@ class BeliefFeatures:
         _check(latent_dim, features, stack, belief_filter)
         self.latent_dim, self.features, self.stack = latent_dim, features, stack
         self._filter = deepcopy(belief_filter) if features == "filtered" else None
+        self._depth = stack if self._filter is None else max(stack, 2)  # a move takes two
         self.reset()
 
     def __repr__(self) -> str:
@@ -74,7 +75,7 @@ class BeliefFeatures:
     def reset(self) -> None:
         """Forget all sequences; `begin` starts others, of any number."""
         self._belief: Belief | None = None
-        self._seen = np.zeros((0, self.stack, self.size // self.stack), np.float32)
+        self._seen: Floats = np.zeros((0, self._depth, 1), np.float32)
         if self._filter is not None:
             self._filter.reset()
 
@@ -95,13 +96,13 @@ class BeliefFeatures:
             _check_belief(belief, (len(belief), self.latent_dim))
             self.reset()
             self._belief = belief if self._filter is None else self._filter.update(belief)
-            self._seen = np.repeat(self._latest(self._belief, None)[:, None], self.stack, axis=1)
+            self._seen = np.repeat(self._latest(self._belief)[:, None], self._depth, axis=1)
             return self._flat()
         chosen = self._checked_rows(rows)
         _check_belief(belief, (len(chosen), self.latent_dim))
         first = belief if self._filter is None else self._filter.begin(belief, chosen)
         self._belief = _with_rows(self.belief, first, chosen)
-        self._seen[chosen] = self._latest(self._belief, None)[chosen, None]
+        self._seen[chosen] = self._latest(self._belief)[chosen, None]
         return self._flat()[chosen]
 
     def update(self, belief: Belief, action: ArrayLike | None = None) -> Floats:
@@ -119,26 +120,24 @@ class BeliefFeatures:
             BeliefError: an action of another width than the filter's, or not finite.
         """
         _check_belief(belief, (len(self.belief), self.latent_dim))
-        last = self.belief.mu
         if self._filter is not None:
             if action is None:
                 raise ControlError('action: expected what led to these frames for "filtered", received none')
             belief = self._filter.update(belief, action)
         self._belief = belief
-        self._seen = np.concatenate([self._seen[:, 1:], self._latest(belief, last)[:, None]], axis=1)
+        self._seen = np.concatenate([self._seen[:, 1:], self._latest(belief)[:, None]], axis=1)
         return self._flat()
 
-    def _latest(self, belief: Belief, last: Floats | None) -> Floats:
-        """What one moment shows, (B, F / stack); `last` is the mean before it."""
-        if self._filter is not None and self.stack == 1:
-            return filtered_features(belief.mu, last, self._filter.memory)
+    def _latest(self, belief: Belief) -> Floats:
+        """What is kept of one moment, (B, D) or (B, 2 D)."""
         if self.features == "mu_sigma":
             return np.concatenate([belief.mu, belief.sigma], axis=1)
         return belief.mu
 
     def _flat(self) -> Floats:
-        shown = moves(self._seen) if self._filter is not None and self.stack > 1 else self._seen
-        flat: Floats = shown.reshape(len(shown), -1).copy()
+        if self._filter is not None:
+            return filtered_features(self._seen, self._filter.memory if self.stack == 1 else None)
+        flat: Floats = self._seen.reshape(len(self._seen), -1).copy()
         return flat
 
     def _checked_rows(self, rows: ArrayLike) -> NDArray[np.int64]:
@@ -150,21 +149,20 @@ class BeliefFeatures:
         return chosen
 
 
-def moves(means: Floats) -> Floats:
-    """A stack of filtered means (B, K, D), oldest first -> their K - 1 moves, drawn out, and the last one."""
-    return np.concatenate([_PACE * np.diff(means, axis=1), means[:, -1:]], axis=1, dtype=np.float32)
-
-
-def filtered_features(mu: Floats, last: Floats | None, memory: Floats) -> Floats:
-    """What "filtered" shows without a stack, (B, 2 D + M).
+def filtered_features(means: Floats, memory: Floats | None) -> Floats:
+    """What "filtered" shows.
 
     Args:
-        mu: filtered means, (B, D).
-        last: those of the step before; None at the first.
-        memory: of the filter, (B, M).
+        means: the last filtered means, oldest first, (B, K, D).
+        memory: of the filter, (B, M), where there is no stack.
+
+    Returns:
+        The K - 1 moves, drawn out, then the last mean, (B, K D); with a memory mean, moves, memory,
+        (B, K D + M).
     """
-    move = mu - (mu if last is None else last)
-    return np.concatenate([mu, _PACE * move, memory], axis=1, dtype=np.float32)
+    mean, moves = means[:, -1], (_PACE * np.diff(means, axis=1)).reshape(len(means), -1)
+    parts = [moves, mean] if memory is None else [mean, moves, memory]
+    return np.concatenate(parts, axis=1, dtype=np.float32)
 
 
 def _check(latent_dim: int, features: str, stack: int, belief_filter: BeliefFilter | None) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from robovae.belief import Belief
 from robovae.control import FEATURES, BeliefFeatures
-from robovae.control.features import filtered_features, moves
+from robovae.control.features import filtered_features
 from robovae.dreaming.errors import DreamError
 
 Floats = NDArray[np.float32]
@@ -74,22 +74,22 @@ class Responder:
     ) -> None:
         self._policy, self._features, self._stack, self._action_dim = policy, features, stack, action_dim
         self._seen: BeliefFeatures | None = None
-        self._last: Floats | None = None
         self._shown = np.zeros(0, np.float32)
 
     def follow(self, belief: Belief, memory: Floats, frame: Belief | None = None) -> None:
         """See what a loop would show: "filtered" the belief, which is filtered, others the frame's own."""
         filtered = self._features == "filtered"
-        if filtered and self._stack == 1:
-            self._shown, self._last = filtered_features(belief.mu, self._last, memory)[0], belief.mu
-            return
         seen = belief if filtered or frame is None else frame
         if self._seen is None:
-            self._seen = BeliefFeatures(seen.mu.shape[1], "mu" if filtered else self._features, self._stack)
+            kind, depth = ("mu", max(self._stack, 2)) if filtered else (self._features, self._stack)
+            self._seen = BeliefFeatures(seen.mu.shape[1], kind, depth)
             shown = self._seen.begin(seen)
         else:
             shown = self._seen.update(seen)
-        self._shown = (moves(shown.reshape(1, self._stack, -1)) if filtered else shown).reshape(-1)
+        if filtered:
+            means = shown.reshape(1, self._seen.stack, -1)
+            shown = filtered_features(means, memory if self._stack == 1 else None)
+        self._shown = shown[0]
 
     def act(self) -> Floats:
         """Ask.
