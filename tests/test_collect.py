@@ -171,7 +171,7 @@ def test_a_policy_that_was_trained_again_is_another(tmp_path):
     assert config.remembered() == first
     write_json(run / "policy" / "policy.json", {"seed": 1})
     assert config.remembered() != first
-    assert set(quick(episodes=1).remembered()) == {"policy", "max_steps"}
+    assert set(quick(episodes=1).remembered()) == {"policy", "explore", "max_steps"}
 
 
 def test_a_page_that_no_worker_has_written_names_no_seed():
@@ -229,6 +229,38 @@ def test_bang_stays_at_the_bounds_and_follows_its_seed():
     assert not np.array_equal(taken[0], taken[2])
 
 
+def test_exploring_adds_a_share_of_random():
+    env = make_toy()
+    taken = []
+    for name, explore in (("random", 0.0), ("zero", 0.5), ("tests.test_collect:push_right", 0.5)):
+        policy = make_policy(name, env, explore)
+        policy.reset(3)
+        observation = env.reset(seed=0)[0]
+        taken.append(np.array([policy(observation) for _ in range(100)]))
+    np.testing.assert_allclose(taken[1], 0.5 * taken[0], atol=1e-6)
+    np.testing.assert_allclose(taken[2], (0.5 * taken[0] + [0, 1]).clip(-1, 1), atol=1e-6)
+    assert np.abs(taken[0]).max() > 0.5 and all(env.action_space.contains(action) for action in taken[2])
+
+
+def test_exploring_takes_a_share_of_random_choices():
+    env = ToyEnv()
+    env.action_space = gym.spaces.Discrete(5, start=3)
+    policy = make_policy("zero", env, 0.4)
+    runs = []
+    for seed in (1, 1, 2):
+        policy.reset(seed)
+        runs.append([policy({}) for _ in range(2000)])
+    assert runs[0] == runs[1] != runs[2]
+    assert np.mean(np.array(runs) != 3) == pytest.approx(0.4 * 4 / 5, abs=0.06)
+
+
+def test_explored_episodes_are_not_taken_for_others(tmp_path):
+    collect(make_toy, tmp_path, quick(episodes=1, policy="zero", explore=0.5))
+    assert EpisodeStore(tmp_path)[0].action.any()
+    with pytest.raises(CollectError, match=r"has explore 0.5, this collection None"):
+        collect(make_toy, tmp_path, quick(episodes=1, policy="zero"))
+
+
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
@@ -253,6 +285,8 @@ def test_bad_policy_is_one_line(policy, message):
         ({"retries": -1}, "retries must be"),
         ({"watchdog": 0.0}, "watchdog must be"),
         ({"policy": ""}, "policy is empty"),
+        ({"explore": 1.5}, "explore must be a share between 0 and 1, got 1.5"),
+        ({"explore": float("nan")}, "explore must be a share"),
         ({"seed": "tset"}, "one of train, calibrate, test, rare, fault, got 'tset'"),
         ({"seed": -1}, "seed must be at least 0"),
         ({"seed": "test", "episodes": 10_001}, "split test has seeds 20000 to 29999: 10000 episodes fit"),

@@ -379,6 +379,25 @@ def test_collect_begins_each_episode_anew(run):
     assert np.array_equal(policy(observation), first)
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_the_filter_predicts_from_the_action_that_was_taken(run, told):
+    save_random(run)
+    env = ToyEnv()
+    policy, aware = make_policy(str(run), env, explore=0.5), BeliefPolicy.load(run)
+    policy.reset(0)
+    aware.reset()
+    observation = env.reset(seed=0)[0]
+    for _ in range(5):
+        aware(observation["image"])
+        taken = policy(observation)
+        assert env.action_space.contains(taken)
+        observation = env.step(taken)[0]
+        if told:
+            aware.acted(taken)
+    wanted = policy.policy(observation)
+    assert np.allclose(aware(observation["image"]), wanted, atol=1e-6) == told
+
+
 def test_a_path_says_which_policy_of_a_run(run, monkeypatch):
     frame = {"image": ToyEnv().reset(seed=0)[0]["image"]}
     save_random(run, "filtered")

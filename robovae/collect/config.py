@@ -37,6 +37,9 @@ class CollectConfig:
     """Who acts: "random", "bang", "zero", the PATH of an episode store whose actions are replayed seed by
     seed or of a run whose policy acts, or "module:name" (a function `act(observation) -> action`, or a class;
     see robovae.collect.policies)."""
+    explore: float = 0.0
+    """Share of random's action that is added to each action, 0 to 1, for what one policy alone shows of its
+    task is narrow; random is quiet in most episodes. Of discrete choices: how many are random's."""
     seed: int | str = "train"
     """Seed of the first episode, one a seed from there on; or a split's name for its first seed."""
     workers: int = field(default_factory=usable_cores)
@@ -55,6 +58,8 @@ class CollectConfig:
             _check_integer(name, getattr(self, name), least)
         if self.max_steps is not None:
             _check_integer("max_steps", self.max_steps, 1)
+        if not 0 <= self.explore <= 1:
+            raise CollectError(f"explore must be a share between 0 and 1, got {self.explore}")
         if not 0 < self.watchdog < inf:
             raise CollectError(f"watchdog must be a positive number of seconds, got {self.watchdog}")
         if not self.policy:
@@ -63,7 +68,8 @@ class CollectConfig:
 
     def remembered(self) -> dict[str, Any]:
         """What each episode remembers of it: that which decides what a seed shows."""
-        found = {"policy": self.policy, "max_steps": self.max_steps}
+        # Episodes without exploration have none written, as those of before there was any.
+        found = {"policy": self.policy, "explore": self.explore or None, "max_steps": self.max_steps}
         where = trained_policy(Path(self.policy))
         # A run's policy may have been trained again since.
         return found if where is None else {**found, "policy_digest": file_digest(where / "policy.json")}

@@ -23,6 +23,7 @@ from robovae.episodes import EpisodeStore
 
 Action = Any
 Observation = Mapping[str, NDArray[Any]]
+Space = gym.spaces.Box | gym.spaces.Discrete[Any]
 
 MEAN_SEGMENT, LONGEST_SEGMENT, SEGMENTS = 8, 40, 4
 LOUD, QUIETEST = 0.4, 0.03
@@ -202,12 +203,52 @@ class UserPolicy:
         return self.act(observation)
 
 
-def make_policy(name: str, env: gym.Env[Any, Any]) -> Policy:
+class ExploringPolicy:
+    """Another policy's actions with a share of random ones: goes where it would go, and a little beside.
+
+    Args:
+        policy: who acts.
+        space: of its actions.
+        share: of the random policy's action that is added, from its middle, or of choices that are random's.
+    """
+
+    def __init__(self, policy: Policy, space: Space, share: float) -> None:
+        self.policy, self.random, self.share = policy, random_policy(space), share
+        self.space, self.looks = space, policy.looks
+
+    def reset(self, seed: int) -> int | None:
+        """Both start afresh."""
+        self.rng = np.random.default_rng([seed, 1])
+        self.random.reset(seed)
+        return self.policy.reset(seed)
+
+    def __call__(self, observation: Observation) -> Action:
+        """The action, moved; within the bounds."""
+        taken = self._mixed(self.policy(observation), self.random(observation))
+        if hasattr(self.policy, "acted"):  # a filter predicts from what was done, not from what was wanted
+            self.policy.acted(taken)
+        return taken
+
+    def _mixed(self, action: Action, other: Action) -> Action:
+        if not isinstance(self.space, gym.spaces.Box):
+            return other if self.rng.random() < self.share else action
+        low, high = _bounds(self.space)
+        moved = action + self.share * (other - (low + high) / 2)
+        return moved.clip(self.space.low, self.space.high).astype(self.space.dtype)
+
+
+def random_policy(space: Space) -> RandomPolicy | RandomDiscretePolicy:
+    """The random policy of an action space."""
+    return RandomPolicy(space) if isinstance(space, gym.spaces.Box) else RandomDiscretePolicy(space)
+
+
+def make_policy(name: str, env: gym.Env[Any, Any], explore: float = 0.0) -> Policy:
     """Build the policy called `name` for an environment.
 
     Args:
         name: "random", "bang" (Box only), "zero", the path of an episode store or of a run with a trained
             policy (RUN, or RUN/policy-NAME), or "module:name".
+        explore: share of random actions, 0 for none; see `CollectConfig`.
         env: with a Box or Discrete action space.
 
     Raises:
@@ -216,8 +257,14 @@ def make_policy(name: str, env: gym.Env[Any, Any]) -> Policy:
     space = env.action_space
     if not isinstance(space, gym.spaces.Box | gym.spaces.Discrete):
         raise CollectError(f"actions must be a Box or Discrete space, this environment has {space}")
+    policy = _named(name, env, space)
+    return ExploringPolicy(policy, space, explore) if explore else policy
+
+
+def _named(name: str, env: gym.Env[Any, Any], space: Space) -> Policy:
+    """The policy called `name`."""
     if name == "random":
-        return RandomPolicy(space) if isinstance(space, gym.spaces.Box) else RandomDiscretePolicy(space)
+        return random_policy(space)
     if name == "bang":
         if not isinstance(space, gym.spaces.Box):
             raise CollectError(f'policy "bang": expected actions in a Box, this environment has {space}')

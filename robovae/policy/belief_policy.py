@@ -128,6 +128,14 @@ class BeliefPolicy:
         action = self._last[0]
         return int(action) if isinstance(self.action_space, gym.spaces.Discrete) else action
 
+    def acted(self, action: Any) -> None:
+        """Tell that another action was taken than it said, for its filter predicts from what was done.
+
+        Args:
+            action: (A,) of a Box, an integer of a Discrete space.
+        """
+        self._last = np.asarray(action)[None]
+
     def _features_of(self, seen: NDArray[Any] | Belief) -> Floats:
         if self._seen is None or self.perceiver is None:
             return np.asarray(seen, np.float32).reshape(1, -1)

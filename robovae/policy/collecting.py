@@ -39,3 +39,7 @@ class RunPolicy:
     def __call__(self, observation: Mapping[str, NDArray[Any]]) -> Any:
         """The action for the present frame."""
         return self.policy(observation[self.sees])
+
+    def acted(self, action: Any) -> None:
+        """Another action was taken in its place; see `BeliefPolicy.acted`."""
+        self.policy.acted(action)
