@@ -239,7 +239,8 @@ def test_exploring_adds_a_share_of_random():
         taken.append(np.array([policy(observation) for _ in range(100)]))
     np.testing.assert_allclose(taken[1], 0.5 * taken[0], atol=1e-6)
     np.testing.assert_allclose(taken[2], (0.5 * taken[0] + [0, 1]).clip(-1, 1), atol=1e-6)
-    assert np.abs(taken[0]).max() > 0.5 and all(env.action_space.contains(action) for action in taken[2])
+    assert np.abs(taken[0]).max() > 0.5
+    assert all(env.action_space.contains(action) for action in taken[2])
 
 
 def test_exploring_takes_a_share_of_random_choices():

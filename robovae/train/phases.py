@@ -29,10 +29,14 @@ class Phase(Protocol):
     """What the loop needs of a phase."""
 
     name: str
-    objective: nn.Module
     steps: int
     peak_lr: float
     clip: float
+
+    @property
+    def objective(self) -> nn.Module:
+        """What is trained; the loop may wrap it."""
+        ...
 
     def loss(self, objective: nn.Module, step: int) -> tuple[Loss, NDArray[np.int64]]:
         """The loss of update `step`, and the frame numbers behind its rows."""
@@ -75,7 +79,7 @@ class LocalPhase:
         self.vae, self.data, self.config, self.hw = model.vae, data, config, hw
         self.steps, self.peak_lr = config.local_steps, config.local_lr
         _train_only(model, self.vae.local_encoder, self.vae.local_decoder)
-        self.objective: nn.Module = LocalObjective(self.vae, config.free_bits)
+        self.objective = LocalObjective(self.vae, config.free_bits)
         self._draws = Draws(config.seed, 0, hw.rank, hw.device)
         self._held_out = held_out.frames(_spread(held_out.num_frames, _JUDGED_FRAMES))
 
@@ -139,8 +143,7 @@ class GlobalPhase:
         self._standardise(part.num_frames)
         _train_only(model, self.vae.global_encoder, self.vae.grid_prior, self.dynamics)
         rewards = self._sequences.reward_scale()
-        self._objective = GlobalObjective(self.vae, self.dynamics, config, rewards).to(hw.device)
-        self.objective: nn.Module = self._objective
+        self.objective = GlobalObjective(self.vae, self.dynamics, config, rewards).to(hw.device)
         self._prepare_judging(held_out)
 
     def _standardise(self, frames: int) -> None:
@@ -233,7 +236,7 @@ class GlobalPhase:
 
     def _reward_told(self, z: Tensor) -> float | None:
         """R² of the held-out rewards, in the training data's variance; None where they are not learnt."""
-        head, windows = self._objective.reward, self._judged
+        head, windows = self.objective.reward, self._judged
         if head is None:
             return None
         parts = windows.action / self.dynamics.action_scale.cpu(), windows.reward, windows.mask
