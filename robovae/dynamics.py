@@ -1,4 +1,4 @@
-"""p(z_t | z_<t, a_<t): the temporal prior, and how it meets what each frame says.
+"""p(z_t | z_<t, a_<t): the temporal prior, that of the filter, and how they meet what each frame says.
 
 A frame's message has precision 1/sigma^2 - 1 (its lone belief less the prior N(0, I) that is in it). Within a
 sequence the posterior is the temporal prior times the message: precisions add, as in a Kalman update.
@@ -28,6 +28,10 @@ def fuse(prior: Gaussian, lone: Gaussian) -> Gaussian:
     precision = prior_precision + lone_precision - 1.0
     mu = (prior_precision * prior.mu + lone_precision * lone.mu) / precision
     return Gaussian(mu, -0.5 * precision.log())
+
+
+_STRETCH_RANGE = (-10.0, 4.0)
+"""Of the log of g: from a step that forgets what it starts from to one that throws it far."""
 
 
 class Rollout(NamedTuple):
@@ -60,12 +64,21 @@ class TemporalPrior(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.register_buffer("action_scale", torch.ones(action_dim))
 
-    def step(self, z: Tensor, action: Tensor, memory: Tensor) -> tuple[Gaussian, Tensor]:
-        """Z (B, D), action (B, A), memory (B, hidden) -> p(z' | ...), memory'."""
-        memory = self.cell(torch.cat([z, action / self.action_scale], dim=-1), memory)
+    def step(self, last: Gaussian, action: Tensor, memory: Tensor) -> tuple[Gaussian, Tensor]:
+        """Predict the next z.
+
+        Args:
+            last: z, (B, D), as its mu; how wide it is does not count: here it is a draw.
+            action: (B, A).
+            memory: (B, hidden).
+
+        Returns:
+            p(z' | ...), (B, D), and the next memory.
+        """
+        memory = self.cell(torch.cat([last.mu, action / self.action_scale], dim=-1), memory)
         change, log_sigma = self.head(memory).chunk(2, dim=-1)
         # The prior can never be wider than N(0, I), else a silent frame could widen the belief past it.
-        return Gaussian(z + change, (log_sigma - 1.0).clamp(-5.0, 0.0)), memory
+        return Gaussian(last.mu + change, (log_sigma - 1.0).clamp(-5.0, 0.0)), memory
 
     def rollout(self, lone: Gaussian, action: Tensor, noise: Tensor) -> Rollout:
         """Fuse the messages of L frames, one after the other.
@@ -73,7 +86,7 @@ class TemporalPrior(nn.Module):
         Args:
             lone: beliefs of the frames under N(0, I), (B, L, D).
             action: (B, L, A); action[:, t] leads from frame t to frame t + 1.
-            noise: standard normal draws, (B, L, D).
+            noise: standard normal draws, (B, L, D); zeros go on from posterior means.
         """
         batch, length, _ = noise.shape
         memory = noise.new_zeros(batch, self.cell.hidden_size)
@@ -85,8 +98,35 @@ class TemporalPrior(nn.Module):
             drawn.append(z)
             posteriors.append(posterior)
             priors.append(prior)
-            prior, memory = self.step(z, action[:, t], memory)
+            prior, memory = self.step(Gaussian(z, posterior.log_sigma), action[:, t], memory)
         return Rollout(torch.stack(drawn, 1), _stack(posteriors), _stack(priors))
+
+
+class FilterDynamics(TemporalPrior):
+    """A temporal prior that goes on from beliefs, not from draws: predictions of wide ones are wider.
+
+    v' = q + g v, latent by latent, with q the variance of the step itself and g how much it stretches what
+    it starts from, both read off the memory: as a Kalman filter predicts whose transition is diagonal
+    (Kalman 1960). So a belief that coasts knows less with every step, and believes the next frame the sooner.
+
+    Args:
+        latent_dim: D.
+        action_dim: A; 0 for a robot that is only watched.
+        hidden: units.
+    """
+
+    def __init__(self, latent_dim: int, action_dim: int, hidden: int) -> None:
+        super().__init__(latent_dim, action_dim, hidden)
+        self.stretch = nn.Linear(hidden, latent_dim)
+        nn.init.zeros_(self.stretch.weight)
+        nn.init.zeros_(self.stretch.bias)
+
+    def step(self, last: Gaussian, action: Tensor, memory: Tensor) -> tuple[Gaussian, Tensor]:
+        """See `TemporalPrior.step`; `last` is the belief, and its width counts."""
+        known, memory = super().step(last, action, memory)
+        stretch = self.stretch(memory).clamp(*_STRETCH_RANGE)
+        variance = torch.exp(2.0 * known.log_sigma) + torch.exp(stretch + 2.0 * last.log_sigma)
+        return Gaussian(known.mu, 0.5 * variance.log().clamp_max(0.0)), memory
 
 
 def _stack(steps: list[Gaussian]) -> Gaussian:

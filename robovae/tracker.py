@@ -1,6 +1,6 @@
 """Carry beliefs through time, and let each frame count for as much as it says.
 
-Prediction: the dynamics p(z_t | z_<t, a_<t), on the posterior means. Update: what was predicted times the
+Prediction: the dynamics p(z_t | z_<t, a_<t), from the last posterior. Update: what was predicted times the
 frame's message (`dynamics.fuse`), precision by precision as in a Kalman update. A frame that says nothing
 (sigma = 1) leaves the prediction as it is.
 """
@@ -37,7 +37,7 @@ class Tracker:
 
     def __init__(self, dynamics: TemporalPrior) -> None:
         self.dynamics = dynamics
-        self._past: tuple[Tensor, Tensor] | None = None
+        self._past: tuple[Gaussian, Tensor] | None = None
 
     def reset(self) -> None:
         """New sequences begin; their first prior is N(0, I)."""
@@ -51,7 +51,8 @@ class Tracker:
     def keep(self, count: int) -> None:
         """Go on with the first `count` sequences; the others have ended."""
         if self._past is not None:
-            self._past = self._past[0][:count], self._past[1][:count]
+            last, memory = self._past
+            self._past = Gaussian(*(part[:count] for part in last)), memory[:count]
 
     @torch.no_grad()
     def begin(self, lone: Gaussian, rows: Tensor) -> Step:
@@ -63,7 +64,8 @@ class Tracker:
         """
         assert self._past is not None, "begin() replaces sequences: expected update() before it"
         step = self._first(lone)
-        for mine, new in zip(self._past, (step.posterior.mu, self._blank(lone)), strict=True):
+        last, memory = self._past
+        for mine, new in zip((*last, memory), (*step.posterior, self._blank(lone)), strict=True):
             mine[rows] = new
         return step
 
@@ -80,10 +82,10 @@ class Tracker:
         else:
             last, memory = self._past
             width = self.dynamics.action_scale.numel()
-            taken = last.new_zeros(len(last), width) if action is None else action
+            taken = memory.new_zeros(len(memory), width) if action is None else action
             prior, memory = self.dynamics.step(last, taken, memory)
-            step = Step(last, prior, fuse(prior, lone))
-        self._past = step.posterior.mu.clone(), memory.clone()
+            step = Step(last.mu, prior, fuse(prior, lone))
+        self._past = Gaussian(*(part.clone() for part in step.posterior)), memory.clone()
         return step
 
     @staticmethod

@@ -24,7 +24,7 @@ from robovae.cli import control
 from robovae.cli.control import Control, control_run, env_maker, loop_config
 from robovae.cli.control_tables import loop_tables
 from robovae.closed_loop import BLIND, Cast, ClosedLoopError, LoopConfig, Played, play
-from robovae.dynamics import TemporalPrior
+from robovae.dynamics import FilterDynamics
 from robovae.episodes import write_episode
 from robovae.errors import RobovaeError
 from robovae.filter import BeliefFilter, save_dynamics
@@ -71,7 +71,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     save_model(path, build_model(ModelConfig.tiny(), replace(FACTS, render_spec=None)))
     latents = ModelConfig.tiny().latent_dim
-    calibrate_with(TemporalPrior(latents, 2, 6), path, data)
+    calibrate_with(FilterDynamics(latents, 2, 6), path, data)
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps({**config, "render_spec": FACTS.render_spec}))
     memory = BeliefFilter.load(path).memory_dim
@@ -161,7 +161,7 @@ def test_facts_change_with_what_an_arm_follows_from_and_no_more(run: Path, tmp_p
     assert changed() == set()
     (there / "monitor.json").write_text("{}")
     assert changed() == {"guard", "both", "oracle"}
-    save_dynamics(there, TemporalPrior(latents, 2, 7))
+    save_dynamics(there, FilterDynamics(latents, 2, 7))
     assert changed() == {"filter", "guard", "both", "oracle", "constant sigma"}
     (there / "uncertainty.safetensors").write_bytes(b"")
     assert changed() == set(SIGHTED)

@@ -12,6 +12,7 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", POLICIES, re.S)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Holds runs/reacher, untrained."""
+    from robovae.dynamics import FilterDynamics
     from robovae.filter import save_dynamics
     from robovae.run.directory import RunFacts, build_model, save_model
     from robovae.vae import ModelConfig
@@ -24,7 +25,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = tmp_path_factory.mktemp("docs")
     model = build_model(ModelConfig.tiny(), facts)
     save_model(where / "runs" / "reacher", model)
-    save_dynamics(where / "runs" / "reacher", model.dynamics)
+    dynamics = FilterDynamics(model.vae.config.latent_dim, model.facts.action_dim, 128)
+    save_dynamics(where / "runs" / "reacher", dynamics)
     return where
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import Normal
 
-from robovae.dynamics import TemporalPrior, fuse
+from robovae.dynamics import FilterDynamics, TemporalPrior, fuse
 from robovae.gaussian import Gaussian
 
 D, A, HIDDEN = 3, 2, 16
@@ -93,17 +93,45 @@ def sequence(length: int = 6) -> tuple[Gaussian, torch.Tensor, torch.Tensor]:
 
 
 def test_a_fresh_prior_holds_the_last_latent() -> None:
-    z = some(0).mu
-    predicted, _ = temporal(trained=False).step(z, torch.ones(4, A), torch.zeros(4, HIDDEN))
-    torch.testing.assert_close(predicted.mu, z)
+    last = some(0)
+    predicted, _ = temporal(trained=False).step(last, torch.ones(4, A), torch.zeros(4, HIDDEN))
+    torch.testing.assert_close(predicted.mu, last.mu)
 
 
 def test_no_prediction_is_wider_than_the_standard_prior() -> None:
     prior = temporal()
     torch.nn.init.normal_(prior.head.weight, std=50.0)
-    predicted, _ = prior.step(10 * some(0).mu, torch.ones(4, A), torch.zeros(4, HIDDEN))
+    last = Gaussian(10 * some(0).mu, some(0).log_sigma)
+    predicted, _ = prior.step(last, torch.ones(4, A), torch.zeros(4, HIDDEN))
     assert (predicted.sigma <= 1).all()
     assert (predicted.sigma > 0).all()
+
+
+def test_the_filter_predicts_wider_from_wider_beliefs_and_no_wider_than_the_standard_prior() -> None:
+    torch.manual_seed(0)
+    dynamics, memory = FilterDynamics(D, A, HIDDEN), torch.zeros(4, HIDDEN)
+    torch.nn.init.normal_(dynamics.stretch.weight, std=2.0)
+    widths = []
+    for log_sigma in (-7.0, -1.5, -1.0, 0.0):
+        last = Gaussian(some(0).mu, torch.full((4, D), log_sigma))
+        widths.append(dynamics.step(last, torch.ones(4, A), memory)[0].sigma)
+    assert (widths[0] <= widths[1]).all()
+    assert (widths[1] < widths[2]).any()
+    assert (widths[2] <= widths[3]).all()
+    assert (widths[3] <= 1).all()
+
+
+def test_from_what_is_known_exactly_the_filter_predicts_as_the_temporal_prior() -> None:
+    torch.manual_seed(0)
+    dynamics, memory, action = FilterDynamics(D, A, HIDDEN), torch.zeros(4, HIDDEN), torch.ones(4, A)
+    torch.nn.init.normal_(dynamics.head.weight, std=0.5)
+    known, vague = (Gaussian(some(0).mu, torch.full((4, D), width)) for width in (-20.0, -1.0))
+    mine, alone = (
+        dynamics.step(known, action, memory)[0],
+        TemporalPrior.step(dynamics, known, action, memory)[0],
+    )
+    torch.testing.assert_close(mine, alone)
+    assert not torch.allclose(dynamics.step(vague, action, memory)[0].sigma, alone.sigma)  # negative control
 
 
 def test_a_rollout_begins_with_the_lone_belief_and_fuses_from_then_on() -> None:
@@ -134,7 +162,7 @@ def test_a_rollout_sees_no_future() -> None:
 
 
 def test_actions_count_in_units_of_their_own_size() -> None:
-    z, memory, action = some(0).mu, torch.zeros(4, HIDDEN), torch.ones(4, A)
+    z, memory, action = some(0), torch.zeros(4, HIDDEN), torch.ones(4, A)
     prior = temporal()
     before, _ = prior.step(z, action, memory)
     prior.action_scale *= 10.0

@@ -12,7 +12,7 @@ import torch
 import robovae
 from robovae.belief import Perceiver
 from robovae.cli import export as command
-from robovae.dynamics import TemporalPrior
+from robovae.dynamics import FilterDynamics
 from robovae.episodes import EpisodeStore, write_episode
 from robovae.export import ExportError, Graph, export_run
 from robovae.export import writing as module
@@ -167,7 +167,7 @@ class TestGraph:
         assert robovae.load_monitor(run), "torch needs no graph"
 
     def test_a_graph_of_another_filter_is_refused(self, run):
-        save_dynamics(run, TemporalPrior(LATENTS, 2, 6))
+        save_dynamics(run, FilterDynamics(LATENTS, 2, 6))
         with pytest.raises(ExportError, match="another's; run `robovae export"):
             FrameMonitor.load(run, engine="onnx")
         (run / "filter.safetensors").unlink()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robovae.belief import Belief, BeliefError
-from robovae.dynamics import TemporalPrior, fuse
+from robovae.dynamics import FilterDynamics, fuse
 from robovae.filter import FILE, BeliefFilter, load_dynamics, save_dynamics
 from robovae.gaussian import Gaussian
 from robovae.run.directory import RunError, RunFacts, build_model, load_model, save_model
@@ -23,22 +23,19 @@ PROCESS = 0.15
 D, A = 2, 2
 
 
-class Linear(TemporalPrior):
-    """A linear-Gaussian system as dynamics; memory holds the variance after the last frame but one.
-
-    The filter hands over posterior means only. Where every frame's message has the same variance, that of the
-    posterior is known beforehand (Riccati), and with it the exact width of the prediction.
-    """
+class Linear(FilterDynamics):
+    """A linear-Gaussian system as dynamics: their own widths, with the means of the system."""
 
     def __init__(self) -> None:
         super().__init__(D, A, 1)
+        with torch.no_grad():
+            self.head.bias[D:] = 0.5 * math.log(PROCESS) + 1.0
+            self.stretch.bias[:] = math.log(DECAY**2)
+        self.requires_grad_(False)
 
-    def step(self, z, action, memory):
-        before = torch.where(memory == 0.0, torch.ones_like(memory), memory)  # the first prior is N(0, 1)
-        after = before * NOISE / (before + NOISE)
-        variance = DECAY**2 * after + PROCESS
-        mean = DECAY * z + PUSH * action
-        return Gaussian(mean, 0.5 * variance.log().expand_as(mean)), variance
+    def step(self, last, action, memory):
+        prior, memory = super().step(last, action, memory)
+        return Gaussian(DECAY * last.mu + PUSH * action, prior.log_sigma), memory
 
 
 def message(location: np.ndarray, variance: float) -> Belief:
@@ -47,11 +44,16 @@ def message(location: np.ndarray, variance: float) -> Belief:
     return Belief(location / variance / precision, np.full_like(location, precision**-0.5))
 
 
+def gaussian(belief: Belief) -> Gaussian:
+    return Gaussian(torch.from_numpy(belief.mu), torch.from_numpy(belief.sigma).log())
+
+
 def random_filter(seed: int = 0, loud: float = 1.0) -> BeliefFilter:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        dynamics = TemporalPrior(D, A, 8)
+        dynamics = FilterDynamics(D, A, 8)
         torch.nn.init.normal_(dynamics.head.weight, std=loud)
+        torch.nn.init.normal_(dynamics.stretch.weight, std=loud)
     return BeliefFilter(dynamics.requires_grad_(False))
 
 
@@ -61,13 +63,13 @@ def some(seed: int, rows: int = 3) -> tuple[Belief, np.ndarray]:
     return Belief(rng.normal(size=(rows, D)), sigma), rng.normal(size=(rows, A))
 
 
-def kalman(seen: np.ndarray, actions: np.ndarray) -> list[tuple[np.ndarray, float]]:
-    """Mean and variance after each frame, by the textbook."""
+def kalman(seen: np.ndarray, actions: np.ndarray, noise: np.ndarray) -> list[tuple[np.ndarray, float]]:
+    """Mean and variance after each frame, by the textbook; noise infinite: there was no frame."""
     mean, variance, found = np.zeros(D), 1.0, []
     for t, location in enumerate(seen):
         if t:
             mean, variance = DECAY * mean + PUSH * actions[t], DECAY**2 * variance + PROCESS
-        gain = variance / (variance + NOISE)
+        gain = variance / (variance + noise[t])
         mean, variance = mean + gain * (location - mean), (1.0 - gain) * variance
         found.append((mean, variance))
     return found
@@ -76,9 +78,12 @@ def kalman(seen: np.ndarray, actions: np.ndarray) -> list[tuple[np.ndarray, floa
 def test_of_a_linear_gaussian_system_it_is_the_exact_kalman_filter():
     rng = np.random.default_rng(0)
     seen, actions = rng.normal(size=(30, D)), rng.normal(size=(30, A))
+    noise = rng.choice([0.05, NOISE, 2.0], 30)
+    noise[10:18] = np.inf  # it coasts, and believes the next frame the sooner
     belief_filter = BeliefFilter(Linear())
-    for t, (mean, variance) in enumerate(kalman(seen, actions)):
-        found = belief_filter.update(message(seen[t][None], NOISE), actions[t][None] if t else None)
+    for t, (mean, variance) in enumerate(kalman(seen, actions, noise)):
+        lone = message(seen[t][None], noise[t]) if np.isfinite(noise[t]) else belief_filter.silence()
+        found = belief_filter.update(lone, actions[t][None] if t else None)
         np.testing.assert_allclose(found.mu[0], mean, atol=1e-4)
         np.testing.assert_allclose(found.sigma[0], math.sqrt(variance), rtol=1e-4)
 
@@ -89,17 +94,16 @@ def test_with_the_noise_of_the_frames_misjudged_it_is_not():  # negative control
     belief_filter = BeliefFilter(Linear())
     for t in range(30):
         found = belief_filter.update(message(seen[t][None], 4 * NOISE), actions[t][None] if t else None)
-    assert np.abs(found.mu[0] - kalman(seen, actions)[-1][0]).max() > 0.05
+    assert np.abs(found.mu[0] - kalman(seen, actions, np.full(30, NOISE))[-1][0]).max() > 0.05
 
 
 def test_frames_that_say_nothing_leave_the_prediction_as_it_is():
     belief_filter, (belief, _) = random_filter(), some(0)
     before = belief_filter.update(belief)
-    z, memory = torch.from_numpy(before.mu), torch.zeros(3, 8)
+    prior, memory = gaussian(before), torch.zeros(3, 8)
     for seed in range(1, 6):
         action = some(seed)[1]
-        prior, memory = belief_filter.dynamics.step(z, torch.from_numpy(action).float(), memory)
-        z = prior.mu
+        prior, memory = belief_filter.dynamics.step(prior, torch.from_numpy(action).float(), memory)
         coasted = belief_filter.update(belief_filter.silence(3), action)
         np.testing.assert_allclose(coasted.mu, prior.mu.numpy(), atol=1e-4)
         np.testing.assert_allclose(coasted.sigma, prior.sigma.numpy(), rtol=1e-4)
@@ -163,9 +167,8 @@ def test_a_frame_never_makes_it_less_sure(seed):
     belief_filter, (belief, _) = random_filter(seed), some(seed)
     belief_filter.update(belief)
     frame, action = some(seed + 1)
-    prior, _ = belief_filter.dynamics.step(
-        torch.from_numpy(belief.mu), torch.from_numpy(action).float(), torch.zeros(3, 8)
-    )
+    action_taken = torch.from_numpy(action).float()
+    prior, _ = belief_filter.dynamics.step(gaussian(belief), action_taken, torch.zeros(3, 8))
     found = belief_filter.update(frame, action)
     assert (found.sigma <= np.minimum(frame.sigma, prior.sigma.numpy()) * (1 + 1e-5)).all()
 
@@ -239,7 +242,7 @@ class TestFile:
     def test_what_is_saved_is_loaded_whatever_its_size(self, run):
         torch.manual_seed(1)
         width = load_model(run).vae.config.latent_dim
-        dynamics = TemporalPrior(width, A, 5)
+        dynamics = FilterDynamics(width, A, 5)
         dynamics.action_scale.fill_(2.0)
         save_dynamics(run, dynamics)
         found = BeliefFilter.load(run)
@@ -262,7 +265,7 @@ class TestFile:
 
     def test_the_dynamics_of_another_robot(self, run):
         model = load_model(run)
-        save_dynamics(run, TemporalPrior(model.vae.config.latent_dim, A + 1, 4))
+        save_dynamics(run, FilterDynamics(model.vae.config.latent_dim, A + 1, 4))
         with pytest.raises(NotCalibratedError, match="of these weights, received others"):
             load_dynamics(run, model)
 

@@ -1,6 +1,7 @@
 """Training of the filter's dynamics: on a system that can be learnt, from end to end, and the same twice."""
 
 import re
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from robovae.config import from_mapping, to_plain
-from robovae.dynamics import Rollout, TemporalPrior
+from robovae.dynamics import FilterDynamics, Rollout
 from robovae.episodes import Episode, EpisodeStore, write_episode
 from robovae.errors import RobovaeError
 from robovae.filter import BeliefFilter, FilterConfig, fitting
@@ -26,7 +27,7 @@ from robovae.filter.fitting import (
     fit_dynamics,
     silenced,
 )
-from robovae.filter.judging import predicted
+from robovae.filter.judging import coasted, predicted
 from robovae.gaussian import Gaussian
 from robovae.monitor import CalibrationError
 from robovae.run.directory import RunFacts, build_model, load_model, read_tensors, save_model
@@ -74,7 +75,7 @@ def system(hidden: int = 16) -> SimpleNamespace:
     vae = SimpleNamespace(config=SimpleNamespace(latent_dim=2))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        dynamics = TemporalPrior(2, 2, hidden)
+        dynamics = FilterDynamics(2, 2, hidden)
     return SimpleNamespace(vae=vae, dynamics=dynamics, facts=SimpleNamespace(action_dim=2))
 
 
@@ -95,7 +96,7 @@ def train(data: Path) -> EpisodeStore:
     return EpisodeStore(data).split("train")
 
 
-def state_of(dynamics: TemporalPrior) -> torch.Tensor:
+def state_of(dynamics: FilterDynamics) -> torch.Tensor:
     return torch.cat([value.flatten() for value in dynamics.state_dict().values()])
 
 
@@ -129,6 +130,19 @@ def test_what_can_be_learnt_is_learnt(data, train):
     assert found["ratio"]["high"] < 0.6
     assert 0.3 < found["nis"]["value"] < 2.0
     assert not any(weight.requires_grad for weight in fitted.parameters())
+
+
+def test_a_belief_that_coasts_knows_how_far_it_may_be_off(data, train):
+    test, nominal = seen(EpisodeStore(data).split("test")), seen(train)
+    ruler = Ruler(nominal.raw.mu[nominal.here])
+    config = replace(TINY, steps=120, batch=32, window=FRAMES, nominal=1000)
+    fitted = fit_dynamics(system(), Sees(), train, config, quiet)
+    deaf = deepcopy(fitted)  # negative control: one step wide however long the gap was
+    deaf.stretch.weight.zero_()
+    deaf.stretch.bias.fill_(-10.0)
+    found, before = ({row["gap"]: row for row in coasted(one, test, ruler)} for one in (fitted, deaf))
+    assert found[5]["sigma"]["value"] > 1.1 * found[1]["sigma"]["value"]
+    assert found[5]["coverage_90"]["value"] > before[5]["coverage_90"]["value"] + 0.1
 
 
 def test_what_diverges_is_refused_with_the_mend(train):

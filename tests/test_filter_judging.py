@@ -58,7 +58,8 @@ class Known(TemporalPrior):
         super().__init__(2, 1, 4)
         self.decay, self.width = decay, width
 
-    def step(self, z, action, memory):
+    def step(self, last, action, memory):
+        z = last.mu
         width = torch.full_like(z, np.log(self.width))
         return Gaussian(self.decay * z, width), torch.cat([z, memory[:, :2]], 1)
 

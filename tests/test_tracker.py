@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robovae.dynamics import TemporalPrior
+from robovae.dynamics import FilterDynamics
 from robovae.gaussian import Gaussian
 from robovae.tracker import Tracker, innovations
 
@@ -15,14 +15,14 @@ PROCESS = math.exp(-0.5)
 """Standard deviation of a step in `RandomWalk`."""
 
 
-class RandomWalk(TemporalPrior):
+class RandomWalk(FilterDynamics):
     """z' = z + process noise, as a temporal prior."""
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__(latent_dim, 1, 4)
 
-    def step(self, z: torch.Tensor, action: torch.Tensor, memory: torch.Tensor):
-        return Gaussian(z, torch.full_like(z, math.log(PROCESS))), memory
+    def step(self, last: Gaussian, action: torch.Tensor, memory: torch.Tensor):
+        return Gaussian(last.mu, torch.full_like(last.mu, math.log(PROCESS))), memory
 
 
 def lone_of(location: torch.Tensor, variance: float) -> Gaussian:
@@ -58,7 +58,7 @@ def test_a_frame_that_says_nothing_moves_nothing():
 
 def test_an_action_is_heard():  # negative control for whatever runs without one
     torch.manual_seed(0)
-    dynamics = TemporalPrior(2, 1, 8)
+    dynamics = FilterDynamics(2, 1, 8)
     torch.nn.init.normal_(dynamics.head.weight)
     priors = []
     for push in (-1.0, 1.0):
@@ -70,7 +70,7 @@ def test_an_action_is_heard():  # negative control for whatever runs without one
 
 def test_sequences_side_by_side_are_filtered_as_each_alone():
     torch.manual_seed(1)
-    dynamics = TemporalPrior(2, 1, 8)
+    dynamics = FilterDynamics(2, 1, 8)
     torch.nn.init.normal_(dynamics.head.weight)
     seen, action = torch.randn(4, 3, 2), torch.randn(4, 3, 1)
     both, alone = Tracker(dynamics), Tracker(dynamics)

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 import robovae
 from robovae.belief import Perceiver
-from robovae.dynamics import TemporalPrior
+from robovae.dynamics import FilterDynamics
 from robovae.episodes import EpisodeError, EpisodeStore, write_episode
 from robovae.filter import load_dynamics, save_dynamics
 from robovae.frames import FrameError
@@ -385,7 +385,7 @@ class TestCalibratedRun:
 def test_a_frame_that_stands_still_while_it_should_move_is_still_and_one_that_jumps_is_an_innovation():
     """Three sequences that begin alike: one goes on as it should, one freezes, one jumps."""
     torch.manual_seed(0)
-    dynamics = TemporalPrior(2, 1, 8)
+    dynamics = FilterDynamics(2, 1, 8)
     with torch.no_grad():
         dynamics.head.bias.copy_(torch.tensor([0.5, 0.5, -2.0, -2.0]))  # it moves by 0.5 a step
     follower = Follower(dynamics)

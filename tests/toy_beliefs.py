@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from robovae.belief import Belief, Perceiver
-from robovae.dynamics import TemporalPrior
+from robovae.dynamics import FilterDynamics
 from robovae.filter import BeliefFilter
 from robovae.run.directory import RunFacts, build_model
 from robovae.uncertainty import CalibrateConfig, calibrate_run
@@ -45,12 +45,12 @@ def toy_filter() -> BeliefFilter:
 
 def make_filter(latent_dim: int, action_dim: int) -> BeliefFilter:
     torch.manual_seed(1)
-    dynamics = TemporalPrior(latent_dim, action_dim, MEMORY)
+    dynamics = FilterDynamics(latent_dim, action_dim, MEMORY)
     torch.nn.init.normal_(dynamics.head.weight, std=0.5)
     return BeliefFilter(dynamics.requires_grad_(False))
 
 
-def calibrate_with(dynamics: TemporalPrior, run: Path, data: Path) -> None:
+def calibrate_with(dynamics: FilterDynamics, run: Path, data: Path) -> None:
     """Calibrate a run, and take these dynamics for what fitting gave."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("robovae.filter.fitting.fit_dynamics", lambda *settings: dynamics)

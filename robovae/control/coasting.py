@@ -20,9 +20,7 @@ class Carrier:
     for the beliefs of those frames. Without a filter the last belief is all there is: it goes stale at once.
 
     After a gap of more than `horizon` frames the carried belief is stale, and the next believed frame begins
-    a new sequence. The reason is that the filter's prediction is one step wide however long the gap was (its
-    dynamics start from the posterior's mean), while its error grows with each step. So after a long gap it
-    would hold on to a wrong belief, and take what the frames say for a jump that bends its velocity.
+    a new sequence: the filter would take what the frames say for a jump, and bend its velocity.
 
     Args:
         features: what the policy sees.

@@ -13,6 +13,7 @@ from robovae.dreaming.errors import DreamError
 from robovae.dreaming.result import Dream, Imagined
 from robovae.dynamics import TemporalPrior
 from robovae.filter import BeliefFilter
+from robovae.gaussian import LOG_SIGMA_RANGE, Gaussian
 
 Start = NDArray[np.uint8] | Belief | tuple[NDArray[np.uint8] | Belief, NDArray[Any]]
 """One frame (H, W, 3), or one belief (1, D); or T of either and the T - 1 actions (T - 1, A) between them."""
@@ -109,12 +110,16 @@ class Dreamer:
         rng: np.random.Generator | None,
     ) -> dict[str, NDArray[np.float32]]:
         z, held = torch.from_numpy(last.mu.copy()), torch.from_numpy(memory.copy())
+        width = torch.from_numpy(last.sigma).log()
         rows: list[tuple[NDArray[np.float32], ...]] = []
         for _ in range(steps):
             action = acting.act()
             with torch.no_grad():
-                prior, held = self.dynamics.step(z, torch.from_numpy(action[None]), held)
-            z = prior.mu if rng is None else prior.sample(_normal(rng, z))
+                prior, held = self.dynamics.step(Gaussian(z, width), torch.from_numpy(action[None]), held)
+            if rng is None:
+                z, width = prior
+            else:  # a draw is known exactly
+                z, width = prior.sample(_normal(rng, z)), torch.full_like(z, LOG_SIGMA_RANGE[0])
             belief = Belief(z.numpy(), prior.sigma.numpy())
             acting.follow(belief, held.numpy())
             rows.append((belief.mu[0], prior.mu.numpy()[0], belief.sigma[0], action))

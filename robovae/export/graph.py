@@ -22,9 +22,9 @@ ENGINES = ("torch", "onnx")
 """Who can compute the beliefs and scores of a run."""
 FOLDER, GRAPH, ABOUT = "export", "robovae.onnx", "robovae.json"
 """In a run directory: the folder, the graph, and what it takes and gives."""
-FORMAT = 4
+FORMAT = 5
 """Version of the names in them."""
-STATE = ("last", "memory", "seen")
+STATE = ("last", "last_log_sigma", "memory", "seen")
 """Inputs that come from the frame before."""
 
 Frames = NDArray[np.uint8]
@@ -89,7 +89,12 @@ class Graph:
             inputs["action"] = action
         found = self.run(inputs)
         tensors = {name: torch.from_numpy(value) for name, value in found.items()}
-        after = {"last": found["posterior_mu"], "memory": found["next_memory"], "seen": found["mu"]}
+        after = {
+            "last": found["posterior_mu"],
+            "last_log_sigma": found["posterior_log_sigma"],
+            "memory": found["next_memory"],
+            "seen": found["mu"],
+        }
         return _insight(tensors), tensors["scores"][:, len(SCORES) :], after
 
     def watch(self, frame_shape: tuple[int, int, int]) -> "GraphWatch":

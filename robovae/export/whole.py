@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from robovae.dynamics import TemporalPrior, fuse
+from robovae.gaussian import Gaussian
 from robovae.uncertainty.following import temporal_scores
 from robovae.uncertainty.model import Uncertainty
 from robovae.vae import VAE
@@ -23,12 +24,19 @@ class Whole(nn.Module):
         self.vae, self.uncertainty, self.dynamics = vae, uncertainty, dynamics
 
     def forward(
-        self, frames: Tensor, action: Tensor, first: Tensor, last: Tensor, memory: Tensor, seen: Tensor
+        self,
+        frames: Tensor,
+        action: Tensor,
+        first: Tensor,
+        last: Tensor,
+        last_log_sigma: Tensor,
+        memory: Tensor,
+        seen: Tensor,
     ) -> tuple[Tensor, ...]:
         """What `robovae.json` describes: its inputs here, its outputs given, each in its order."""
         insight = self.uncertainty(self.vae, frames.permute(0, 3, 1, 2).float() / 255.0)
         look, total = insight.look, insight.total
-        prior, after = self.dynamics.step(last, action, memory)
+        prior, after = self.dynamics.step(Gaussian(last, last_log_sigma), action, memory)
         posterior = fuse(prior, total)
         temporal = temporal_scores(total, prior, last, seen)
         return (

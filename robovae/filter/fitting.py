@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robovae.control.bursts import Bursts
-from robovae.dynamics import Rollout, TemporalPrior
+from robovae.dynamics import FilterDynamics, Rollout
 from robovae.episodes import EpisodeStore
 from robovae.evaluate.codes import spread
 from robovae.filter.config import FilterConfig
@@ -71,7 +71,7 @@ class _Batch(NamedTuple):
 
 def fit_dynamics(
     model: RunModel, uncertainty: Uncertainty, train: EpisodeStore, config: FilterConfig, tell: OnCalibrate
-) -> TemporalPrior:
+) -> FilterDynamics:
     """Fit p(z_t | z_<t, a_<t) for the belief filter.
 
     Args:
@@ -99,8 +99,8 @@ def fit_dynamics(
 
 
 def _fitted(
-    dynamics: TemporalPrior, frames: _Frames, part: EpisodeStore, config: FilterConfig, tell: OnCalibrate
-) -> tuple[TemporalPrior, float]:
+    dynamics: FilterDynamics, frames: _Frames, part: EpisodeStore, config: FilterConfig, tell: OnCalibrate
+) -> tuple[FilterDynamics, float]:
     """The dynamics, fitted, and their squared error on the last windows."""
     scale = frames.raw.mu.std(0).clamp_min(_LEAST_SCALE)
     optimizer = Muon(dynamics.parameters(), config.lr)
@@ -126,14 +126,14 @@ def silenced(belief: Gaussian, rows: Tensor) -> Gaussian:
     )
 
 
-def _begin(model: RunModel, config: FilterConfig) -> TemporalPrior:
+def _begin(model: RunModel, config: FilterConfig) -> FilterDynamics:
     """The VAE's own temporal prior if it has the size, else a fresh one that holds the last latent."""
     own = model.dynamics
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        dynamics = TemporalPrior(model.vae.config.latent_dim, model.facts.action_dim, config.hidden)
+        dynamics = FilterDynamics(model.vae.config.latent_dim, model.facts.action_dim, config.hidden)
     if own.cell.hidden_size == config.hidden:
-        dynamics.load_state_dict(own.state_dict())
+        dynamics.load_state_dict({**dynamics.state_dict(), **own.state_dict()})
     dynamics.action_scale.copy_(own.action_scale)
     return dynamics.train()
 

@@ -86,24 +86,24 @@ def coasted(dynamics: TemporalPrior, clean: Beliefs, ruler: Ruler) -> list[Facts
         prediction's allows, and "coverage_90" of its interval (see `predicted`).
     """
     trace, truth, length = follow(dynamics, clean.total, clean.action), clean.raw, clean.here.shape[1]
-    z, memory = trace.posterior.mu[:, BURN_IN:], trace.memory[:, BURN_IN:]
+    last, memory = Gaussian(*(part[:, BURN_IN:] for part in trace.posterior)), trace.memory[:, BURN_IN:]
     rows = []
     for gap in range(1, min(max(GAPS), length - _FIRST) + 1):
         # One start less each time: the last has no frame left to be predicted.
-        z, memory, action = z[:, :-1], memory[:, :-1], clean.action[:, BURN_IN + gap - 1 : length - 1]
-        prior, memory = _stepped(dynamics, z, action, memory)
-        z, counts = prior.mu, clean.here[:, BURN_IN + gap :]
+        last, memory = Gaussian(*(part[:, :-1] for part in last)), memory[:, :-1]
+        action, counts = clean.action[:, BURN_IN + gap - 1 : length - 1], clean.here[:, BURN_IN + gap :]
+        last, memory = _stepped(dynamics, last, action, memory)
         if gap not in GAPS or not counts.any():
             continue
         end = Gaussian(*(part[:, BURN_IN + gap :] for part in truth))
         squares = {
-            "rmse": ruler.squares(z - end.mu),
+            "rmse": ruler.squares(last.mu - end.mu),
             "hold_rmse": ruler.squares(truth.mu[:, BURN_IN : length - gap] - end.mu),
             "frame_rmse": ruler.squares(end.sigma),
-            "sigma": ruler.squares(prior.sigma),
+            "sigma": ruler.squares(last.sigma),
         }
         facts = {name: _rooted(summed(each, counts)) for name, each in squares.items()}
-        inside = ruler.mean((innovations(prior, end)[0] <= LEVELS["90"] ** 2).float())
+        inside = ruler.mean((innovations(last, end)[0] <= LEVELS["90"] ** 2).float())
         rows.append({"gap": gap, **facts, "coverage_90": _averaged(summed(inside, counts))})
     return rows
 
@@ -222,10 +222,13 @@ def _readable(
     return Codes(codes, np.ones_like(codes), action, lengths[lengths > 0]), own
 
 
-def _stepped(dynamics: TemporalPrior, z: Tensor, action: Tensor, memory: Tensor) -> tuple[Gaussian, Tensor]:
+def _stepped(
+    dynamics: TemporalPrior, last: Gaussian, action: Tensor, memory: Tensor
+) -> tuple[Gaussian, Tensor]:
     """A step of (E, S, ...) states at once."""
-    shape = z.shape[:2]
-    prior, after = dynamics.step(*(part.flatten(0, 1) for part in (z, action, memory)))
+    shape = memory.shape[:2]
+    flat = Gaussian(*(part.flatten(0, 1) for part in last))
+    prior, after = dynamics.step(flat, *(part.flatten(0, 1) for part in (action, memory)))
     return Gaussian(*(part.unflatten(0, shape) for part in prior)), after.unflatten(0, shape)
 
 

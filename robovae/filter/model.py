@@ -8,20 +8,20 @@ from pathlib import Path
 
 from torch import Tensor
 
-from robovae.dynamics import TemporalPrior
+from robovae.dynamics import FilterDynamics
 from robovae.run.directory import RunModel
 from robovae.uncertainty.part import Part
 
 FILE = "filter.safetensors"
-_PART = Part(FILE, "1", "a filter", "the dynamics of these weights, received others")
+_PART = Part(FILE, "2", "a filter", "the dynamics of these weights, received others")
 
 
-def save_dynamics(run: Path, dynamics: TemporalPrior) -> Path:
+def save_dynamics(run: Path, dynamics: FilterDynamics) -> Path:
     """Write RUN/filter.safetensors."""
     return _PART.save(run, dynamics)
 
 
-def load_dynamics(run: Path, model: RunModel) -> TemporalPrior:
+def load_dynamics(run: Path, model: RunModel) -> FilterDynamics:
     """Read what `save_dynamics` wrote, strictly.
 
     Raises:
@@ -29,9 +29,9 @@ def load_dynamics(run: Path, model: RunModel) -> TemporalPrior:
         RunError: it is damaged.
     """
 
-    def build(tensors: Mapping[str, Tensor]) -> TemporalPrior:
+    def build(tensors: Mapping[str, Tensor]) -> FilterDynamics:
         bias = tensors.get("cell.bias_hh")
         hidden = 0 if bias is None else len(bias) // 3
-        return TemporalPrior(model.vae.config.latent_dim, model.facts.action_dim, max(hidden, 1))
+        return FilterDynamics(model.vae.config.latent_dim, model.facts.action_dim, max(hidden, 1))
 
     return _PART.load(run, build)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from robovae import provenance
 from robovae.config import to_plain
-from robovae.dynamics import TemporalPrior
+from robovae.dynamics import FilterDynamics
 from robovae.episodes import EpisodeStore
 from robovae.monitor import Calibration, calibrate
 from robovae.monitor.calibration import FORMAT
@@ -107,13 +107,13 @@ def _parted(
 
 def _fit_filter(
     model: RunModel, uncertainty: Uncertainty, train: EpisodeStore, config: CalibrateConfig, tell: OnCalibrate
-) -> TemporalPrior:
+) -> FilterDynamics:
     from robovae.filter.fitting import fit_dynamics  # not before: it stands on this package
 
     return fit_dynamics(model, uncertainty, train, config.filter, tell)
 
 
-def _save(run: Path, uncertainty: Uncertainty, dynamics: TemporalPrior, calibration: Calibration) -> None:
+def _save(run: Path, uncertainty: Uncertainty, dynamics: FilterDynamics, calibration: Calibration) -> None:
     """Write all files aside, and only then move them into place.
 
     The monitor is bound to the others and comes last: should not all arrive, the one that is there refuses
