@@ -121,6 +121,13 @@ class FilterDynamics(TemporalPrior):
         nn.init.zeros_(self.stretch.weight)
         nn.init.zeros_(self.stretch.bias)
 
+    @classmethod
+    def of(cls, prior: TemporalPrior) -> "FilterDynamics":
+        """Begin from a temporal prior: its weights, copied, and steps that stretch nothing."""
+        found = cls(prior.head.out_features // 2, prior.action_scale.numel(), prior.cell.hidden_size)
+        found.load_state_dict({**found.state_dict(), **prior.state_dict()})
+        return found
+
     def step(self, last: Gaussian, action: Tensor, memory: Tensor) -> tuple[Gaussian, Tensor]:
         """See `TemporalPrior.step`; `last` is the belief, and its width counts."""
         known, memory = super().step(last, action, memory)

@@ -15,6 +15,7 @@ import pytest
 
 from robovae.cli import main
 from robovae.collect import CollectConfig, CollectError, CollectInterruptedError, collect
+from robovae.collect.config import exploring
 from robovae.collect.joints import visited_bins
 from robovae.collect.page import NONE, Page, open_page
 from robovae.collect.policies import BangBangPolicy, RandomPolicy, make_policy
@@ -171,7 +172,7 @@ def test_a_policy_that_was_trained_again_is_another(tmp_path):
     assert config.remembered() == first
     write_json(run / "policy" / "policy.json", {"seed": 1})
     assert config.remembered() != first
-    assert set(quick(episodes=1).remembered()) == {"policy", "explore", "max_steps"}
+    assert set(quick(episodes=1).remembered()) == {"policy", "max_steps"}
 
 
 def test_a_page_that_no_worker_has_written_names_no_seed():
@@ -232,8 +233,8 @@ def test_bang_stays_at_the_bounds_and_follows_its_seed():
 def test_exploring_adds_a_share_of_random():
     env = make_toy()
     taken = []
-    for name, explore in (("random", 0.0), ("zero", 0.5), ("tests.test_collect:push_right", 0.5)):
-        policy = make_policy(name, env, explore)
+    for name in ("random", "zero~0.5", "tests.test_collect:push_right~.5"):
+        policy = make_policy(name, env)
         policy.reset(3)
         observation = env.reset(seed=0)[0]
         taken.append(np.array([policy(observation) for _ in range(100)]))
@@ -246,7 +247,7 @@ def test_exploring_adds_a_share_of_random():
 def test_exploring_takes_a_share_of_random_choices():
     env = ToyEnv()
     env.action_space = gym.spaces.Discrete(5, start=3)
-    policy = make_policy("zero", env, 0.4)
+    policy = make_policy("zero~0.4", env)
     runs = []
     for seed in (1, 1, 2):
         policy.reset(seed)
@@ -255,10 +256,26 @@ def test_exploring_takes_a_share_of_random_choices():
     assert np.mean(np.array(runs) != 3) == pytest.approx(0.4 * 4 / 5, abs=0.06)
 
 
+@pytest.mark.parametrize(
+    ("policy", "found"),
+    [
+        ("runs/a~0.3", ("runs/a", 0.3)),
+        ("runs/a~1", ("runs/a", 1.0)),
+        ("zero~.25", ("zero", 0.25)),
+        ("random", ("random", 0.0)),
+        ("~/runs/a", ("~/runs/a", 0.0)),
+        ("runs/a~old", ("runs/a~old", 0.0)),
+        ("~0.5", ("~0.5", 0.0)),
+    ],
+)
+def test_a_name_tells_how_much_its_policy_explores(policy, found):
+    assert exploring(policy) == found
+
+
 def test_explored_episodes_are_not_taken_for_others(tmp_path):
-    collect(make_toy, tmp_path, quick(episodes=1, policy="zero", explore=0.5))
+    collect(make_toy, tmp_path, quick(episodes=1, policy="zero~0.5"))
     assert EpisodeStore(tmp_path)[0].action.any()
-    with pytest.raises(CollectError, match=r"has explore 0.5, this collection None"):
+    with pytest.raises(CollectError, match=r"has policy zero~0.5, this collection zero"):
         collect(make_toy, tmp_path, quick(episodes=1, policy="zero"))
 
 
@@ -286,8 +303,8 @@ def test_bad_policy_is_one_line(policy, message):
         ({"retries": -1}, "retries must be"),
         ({"watchdog": 0.0}, "watchdog must be"),
         ({"policy": ""}, "policy is empty"),
-        ({"explore": 1.5}, "explore must be a share between 0 and 1, got 1.5"),
-        ({"explore": float("nan")}, "explore must be a share"),
+        ({"policy": "zero~1.5"}, "'zero~1.5': expected a share from 0 to 1 after ~, received 1.5"),
+        ({"policy": "zero~-0.1"}, "expected a share from 0 to 1 after ~, received -0.1"),
         ({"seed": "tset"}, "one of train, calibrate, test, rare, fault, got 'tset'"),
         ({"seed": -1}, "seed must be at least 0"),
         ({"seed": "test", "episodes": 10_001}, "split test has seeds 20000 to 29999: 10000 episodes fit"),

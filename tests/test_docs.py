@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = tmp_path_factory.mktemp("docs")
     model = build_model(ModelConfig.tiny(), facts)
     save_model(where / "runs" / "reacher", model)
-    dynamics = FilterDynamics(model.vae.config.latent_dim, model.facts.action_dim, 128)
+    dynamics = FilterDynamics.of(model.dynamics)
     save_dynamics(where / "runs" / "reacher", dynamics)
     return where
 

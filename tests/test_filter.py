@@ -257,7 +257,7 @@ class TestFile:
 
     def test_the_dynamics_of_other_weights(self, run):
         model = load_model(run)
-        save_dynamics(run, model.dynamics)
+        save_dynamics(run, FilterDynamics.of(model.dynamics))
         torch.manual_seed(2)
         save_model(run, build_model(ModelConfig.tiny(), model.facts))
         with pytest.raises(NotCalibratedError, match="of these weights, received others"):
@@ -270,7 +270,7 @@ class TestFile:
             load_dynamics(run, model)
 
     def test_a_damaged_file(self, run):
-        save_dynamics(run, load_model(run).dynamics)
+        save_dynamics(run, FilterDynamics.of(load_model(run).dynamics))
         (run / FILE).write_bytes(b"nothing")
         with pytest.raises(RunError, match=r"expected whole weights.*run `robovae calibrate"):
             BeliefFilter.load(run)

@@ -15,6 +15,7 @@ from robovae.belief import Belief, Perceiver
 from robovae.collect import CollectConfig, CollectError, collect
 from robovae.collect.policies import make_policy
 from robovae.control.features import BeliefFeatures
+from robovae.dynamics import FilterDynamics
 from robovae.episodes import EpisodeStore
 from robovae.errors import RobovaeError
 from robovae.filter import BeliefFilter, save_dynamics
@@ -47,7 +48,7 @@ def fresh_model(seed: int = 0) -> RunModel:
 def make_run(path: Path, seed: int = 0) -> Path:
     """A run of random weights, with a filter: enough to act."""
     save_model(path, model := fresh_model(seed))
-    save_dynamics(path, model.dynamics)
+    save_dynamics(path, FilterDynamics.of(model.dynamics))
     return path
 
 
@@ -235,12 +236,12 @@ def test_a_policy_of_other_weights_is_refused(run):
     save_random(run, "mu", name="mu")
     BeliefPolicy.load(run)
     model = load_model(run)
-    save_dynamics(run, fresh_model(1).dynamics)
+    save_dynamics(run, FilterDynamics.of(fresh_model(1).dynamics))
     with pytest.raises(PolicyError, match="learnt with the filter of this run, received one of another"):
         BeliefPolicy.load(run)
     BeliefPolicy.load(run, "mu")  # does not look at the filter
     save_model(run, fresh_model(1))
-    save_dynamics(run, model.dynamics)
+    save_dynamics(run, FilterDynamics.of(model.dynamics))
     for name in ("", "mu"):
         with pytest.raises(PolicyError, match="learnt with the weights of this run") as refused:
             BeliefPolicy.load(run, name)
@@ -383,7 +384,7 @@ def test_collect_begins_each_episode_anew(run):
 def test_the_filter_predicts_from_the_action_that_was_taken(run, told):
     save_random(run)
     env = ToyEnv()
-    policy, aware = make_policy(str(run), env, explore=0.5), BeliefPolicy.load(run)
+    policy, aware = make_policy(f"{run}~0.5", env), BeliefPolicy.load(run)
     policy.reset(0)
     aware.reset()
     observation = env.reset(seed=0)[0]

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from robovae.belief import Perceiver
 from robovae.closed_loop import Cast
 from robovae.control.observation import BeliefObservation
+from robovae.dynamics import FilterDynamics
 from robovae.episodes import Episode, write_episode
 from robovae.errors import RobovaeError
 from robovae.filter import save_dynamics
@@ -68,7 +69,7 @@ def run(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     model = build_model(ModelConfig.tiny(), FACTS)
     save_model(tmp_path / "toy", model)
-    save_dynamics(tmp_path / "toy", model.dynamics)
+    save_dynamics(tmp_path / "toy", FilterDynamics.of(model.dynamics))
     plain = replace(ModelConfig.tiny(), deterministic=True)
     save_model(tmp_path / "toy" / "ae", build_model(plain, FACTS))
     return tmp_path / "toy"

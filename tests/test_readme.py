@@ -66,6 +66,7 @@ def test_commands_exist() -> None:
 def test_the_python_in_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gymnasium.spaces import Box
 
+    from robovae.dynamics import FilterDynamics
     from robovae.filter import save_dynamics
     from robovae.monitor import MonitorConfig, calibrate
     from robovae.policy.network import Actor
@@ -85,7 +86,7 @@ def test_the_python_in_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     model = build_model(ModelConfig(), facts)
     save_model(run, model)
     save_uncertainty(run, Uncertainty(model.vae))
-    save_dynamics(run, model.dynamics)
+    save_dynamics(run, FilterDynamics.of(model.dynamics))
     width = 2 * model.vae.config.latent_dim + model.vae.config.dynamics_hidden
     layer = (np.zeros((2, width), np.float32), np.zeros(2, np.float32))
     actor = Actor((layer,), "relu", "squashed", Box(-1.0, 1.0, (2,), np.float32))

@@ -17,6 +17,7 @@ import torch
 
 from robovae import report
 from robovae.collect import CollectConfig, collect
+from robovae.dynamics import FilterDynamics
 from robovae.episodes import EpisodeError, EpisodeStore, write_episode
 from robovae.episodes.episode import Episode
 from robovae.filter.model import save_dynamics
@@ -294,7 +295,7 @@ def test_frames_of_another_size_are_refused(run, tmp_path):
 
 def test_what_is_of_another_run_is_refused_before_minutes_of_measuring(data, tmp_path, monkeypatch):
     save_toy(tmp_path, deterministic=True)
-    save_dynamics(tmp_path, load_model(tmp_path).dynamics)
+    save_dynamics(tmp_path, FilterDynamics.of(load_model(tmp_path).dynamics))
     save_toy(tmp_path)  # other weights than the filter's
     measured = []
     monkeypatch.setattr(material, "evaluate", lambda *parts: measured.append(parts))

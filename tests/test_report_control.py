@@ -17,6 +17,7 @@ from robovae import report
 from robovae.closed_loop import Condition, Ledger, judge_loop
 from robovae.closed_loop.video import FPS, record, side_by_side
 from robovae.collect import CollectConfig, collect
+from robovae.dynamics import FilterDynamics
 from robovae.filter import save_dynamics
 from robovae.judge.targets import Target
 from robovae.records import read_json, write_json
@@ -41,7 +42,7 @@ LEARNT = {"": {}, "mu": {"features": "mu", "stack": 3}, "state": {"observation":
 def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of random weights on which policies have learnt for a moment."""
     run = save_toy(tmp_path_factory.mktemp("run"))
-    save_dynamics(run, load_model(run).dynamics)
+    save_dynamics(run, FilterDynamics.of(load_model(run).dynamics))
     for name, how in LEARNT.items():
         config = replace(TINY, **how)
         stage = policy_stage(run, name, config, lambda: partial(make_toy, max_steps=6), lambda *_: None)

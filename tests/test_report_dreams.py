@@ -12,6 +12,7 @@ import torch
 from robovae import report
 from robovae.collect import CollectConfig, collect
 from robovae.dreaming import Dreamer
+from robovae.dynamics import FilterDynamics
 from robovae.episodes import EpisodeStore
 from robovae.filter import save_dynamics
 from robovae.report import charts, dreams
@@ -39,7 +40,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with a filter, and its report."""
     path = save_toy(tmp_path_factory.mktemp("run"))
     torch.manual_seed(1)
-    dynamics = load_model(path).dynamics
+    dynamics = FilterDynamics.of(load_model(path).dynamics)
     torch.nn.init.normal_(dynamics.head.weight, std=0.2)
     save_dynamics(path, dynamics)
     report.write(path, data, report.Effort.tiny())

@@ -31,7 +31,7 @@ class Collect:
     Examples:
       robovae collect Reacher-v5 --episodes 400 --out data/reacher
       robovae collect Reacher-v5 --episodes 40 --split test --out data/reacher
-      robovae collect Reacher-v5 --policy runs/reacher --explore 0.3 --out data/on-policy
+      robovae collect Reacher-v5 --policy runs/reacher~0.3 --out data/on-policy
       robovae collect HalfCheetah-v5 --size 96x128 --policy my_robot:Gait --out data/cheetah
     """
 
@@ -43,9 +43,8 @@ class Collect:
     """Episodes that the dataset shall hold from the first seed on."""
     policy: str = "random"
     """random, bang (every action at a bound), zero, the path of a dataset whose actions are replayed or of a
-    run whose policy acts, or module:function."""
-    explore: float = 0.0
-    """Share of random's action, 0 to 1, that is added to each action of --policy."""
+    run whose policy acts, or module:function. Followed by ~SHARE it explores: ~0.3 adds 0.3 of a random
+    action to each of its own, for one policy alone shows little of its task."""
     split: Split | None = None
     """The split, and with it the first seed; train without one."""
     seed: int | None = None
@@ -73,7 +72,6 @@ class Collect:
         config = CollectConfig(
             episodes=self.episodes,
             policy=self.policy,
-            explore=self.explore,
             seed=(self.split or "train") if self.seed is None else self.seed,
             workers=self.workers,
             max_steps=self.max_steps,

@@ -1,5 +1,6 @@
 """What to collect, and what is said while and after collecting."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
@@ -36,10 +37,8 @@ class CollectConfig:
     policy: str = "random"
     """Who acts: "random", "bang", "zero", the PATH of an episode store whose actions are replayed seed by
     seed or of a run whose policy acts, or "module:name" (a function `act(observation) -> action`, or a class;
-    see robovae.collect.policies)."""
-    explore: float = 0.0
-    """Share of random's action that is added to each action, 0 to 1, for what one policy alone shows of its
-    task is narrow; random is quiet in most episodes. Of discrete choices: how many are random's."""
+    see robovae.collect.policies). Any of them followed by "~SHARE" explores: that share of random's action is
+    added to each of its own."""
     seed: int | str = "train"
     """Seed of the first episode, one a seed from there on; or a split's name for its first seed."""
     workers: int = field(default_factory=usable_cores)
@@ -58,19 +57,17 @@ class CollectConfig:
             _check_integer(name, getattr(self, name), least)
         if self.max_steps is not None:
             _check_integer("max_steps", self.max_steps, 1)
-        if not 0 <= self.explore <= 1:
-            raise CollectError(f"explore must be a share between 0 and 1, got {self.explore}")
         if not 0 < self.watchdog < inf:
             raise CollectError(f"watchdog must be a positive number of seconds, got {self.watchdog}")
         if not self.policy:
             raise CollectError('policy is empty: give "random", "zero", a path or "module:name"')
+        exploring(self.policy)
         self.seeds()
 
     def remembered(self) -> dict[str, Any]:
         """What each episode remembers of it: that which decides what a seed shows."""
-        # Episodes without exploration have none written, as those of before there was any.
-        found = {"policy": self.policy, "explore": self.explore or None, "max_steps": self.max_steps}
-        where = trained_policy(Path(self.policy))
+        found = {"policy": self.policy, "max_steps": self.max_steps}
+        where = trained_policy(Path(exploring(self.policy)[0]))
         # A run's policy may have been trained again since.
         return found if where is None else {**found, "policy_digest": file_digest(where / "policy.json")}
 
@@ -109,6 +106,20 @@ def _check_integer(name: str, value: object, least: int) -> None:
     """Raise CollectError unless `value` is an integer of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise CollectError(f"{name} must be an integer of at least {least}, got {value!r}")
+
+
+def exploring(policy: str) -> tuple[str, float]:
+    """The name of a policy without what it explores, and the share of that: "runs/reacher~0.3", 0 without.
+
+    Raises:
+        CollectError: the share is none.
+    """
+    name, _, share = policy.rpartition("~")
+    if not name or not re.fullmatch(r"[+-]?[\d.]+", share):
+        return policy, 0.0
+    if not re.fullmatch(r"0?\.\d+|0|1|1\.0*", share):
+        raise CollectError(f"policy {policy!r}: expected a share from 0 to 1 after ~, received {share}")
+    return name, float(share)
 
 
 def trained_policy(path: Path) -> Path | None:

@@ -6,7 +6,8 @@ A policy is built once a worker and told of every episode:
     action = policy(observation)    # observation: {"image": (H, W, 3) uint8, "state": array}
 
 The user's own code is "module:name": a plain function `act(observation) -> action`, or a class, which is
-called once with `(observation_space, action_space)`; its objects are callable and may have `reset(seed)`.
+called once with `(observation_space, action_space)`; its objects are callable and may have `reset(seed)`,
+and `acted(action)`, which is told what was done where that is not what they said.
 """
 
 import importlib
@@ -18,7 +19,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from robovae.collect.config import CollectError, trained_policy
+from robovae.collect.config import CollectError, exploring, trained_policy
 from robovae.episodes import EpisodeStore
 
 Action = Any
@@ -204,7 +205,9 @@ class UserPolicy:
 
 
 class ExploringPolicy:
-    """Another policy's actions with a share of random ones: goes where it would go, and a little beside.
+    """Another policy's actions with a share of random ones: what one policy alone shows of a task is narrow.
+
+    The random policy is quiet in most episodes and loud in some, so some stay close to what the other wants.
 
     Args:
         policy: who acts.
@@ -242,13 +245,12 @@ def random_policy(space: Space) -> RandomPolicy | RandomDiscretePolicy:
     return RandomPolicy(space) if isinstance(space, gym.spaces.Box) else RandomDiscretePolicy(space)
 
 
-def make_policy(name: str, env: gym.Env[Any, Any], explore: float = 0.0) -> Policy:
+def make_policy(name: str, env: gym.Env[Any, Any]) -> Policy:
     """Build the policy called `name` for an environment.
 
     Args:
         name: "random", "bang" (Box only), "zero", the path of an episode store or of a run with a trained
-            policy (RUN, or RUN/policy-NAME), or "module:name".
-        explore: share of random actions, 0 for none; see `CollectConfig`.
+            policy (RUN, or RUN/policy-NAME), or "module:name"; any of them with "~SHARE" after it explores.
         env: with a Box or Discrete action space.
 
     Raises:
@@ -257,8 +259,9 @@ def make_policy(name: str, env: gym.Env[Any, Any], explore: float = 0.0) -> Poli
     space = env.action_space
     if not isinstance(space, gym.spaces.Box | gym.spaces.Discrete):
         raise CollectError(f"actions must be a Box or Discrete space, this environment has {space}")
+    name, share = exploring(name)
     policy = _named(name, env, space)
-    return ExploringPolicy(policy, space, explore) if explore else policy
+    return ExploringPolicy(policy, space, share) if share else policy
 
 
 def _named(name: str, env: gym.Env[Any, Any], space: Space) -> Policy:

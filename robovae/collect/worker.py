@@ -215,7 +215,7 @@ def _serve(make_env: Callable[[], gym.Env[Any, Any]], out: Path, config: Collect
     """Make the environment and draw a first frame, then run the episodes that are asked for."""
     env = make_env()
     writer = Writer(out, link)
-    rollout = Rollout(env, make_policy(config.policy, env, config.explore), config, link.count_frames)
+    rollout = Rollout(env, make_policy(config.policy, env), config, link.count_frames)
     env.reset(seed=0)
     link.say("ready", rollout.facts)
     try:

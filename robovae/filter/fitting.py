@@ -131,9 +131,9 @@ def _begin(model: RunModel, config: FilterConfig) -> FilterDynamics:
     own = model.dynamics
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
+        if own.cell.hidden_size == config.hidden:
+            return FilterDynamics.of(own).train()
         dynamics = FilterDynamics(model.vae.config.latent_dim, model.facts.action_dim, config.hidden)
-    if own.cell.hidden_size == config.hidden:
-        dynamics.load_state_dict({**dynamics.state_dict(), **own.state_dict()})
     dynamics.action_scale.copy_(own.action_scale)
     return dynamics.train()
 
