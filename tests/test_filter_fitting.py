@@ -23,7 +23,9 @@ from robovae.filter.fitting import (
     _batches,
     _Frames,
     _loss,
+    _parted,
     _perceive,
+    _widen,
     fit_dynamics,
     silenced,
 )
@@ -142,7 +144,37 @@ def test_a_belief_that_coasts_knows_how_far_it_may_be_off(data, train):
     deaf.stretch.bias.fill_(-10.0)
     found, before = ({row["gap"]: row for row in coasted(one, test, ruler)} for one in (fitted, deaf))
     assert found[5]["sigma"]["value"] > 1.1 * found[1]["sigma"]["value"]
-    assert found[5]["coverage_90"]["value"] > before[5]["coverage_90"]["value"] + 0.1
+    assert found[5]["coverage_90"]["value"] > before[5]["coverage_90"]["value"] + 0.05
+
+
+def test_steps_are_widened_as_far_as_held_out_episodes_demand(train):
+    config = replace(TINY, steps=120, batch=32, window=FRAMES, nominal=1000)
+    frames = _perceive(SimpleNamespace(vae=None), Sees(), train, config, quiet)
+    fitted = fit_dynamics(system(), Sees(), train, config, quiet)
+    found = {}
+    for more in (-1.0, 0.0, 1.0):
+        dynamics = deepcopy(fitted)
+        dynamics.head.bias[2:] += more
+        before = dynamics.head.bias.clone()
+        _widen(dynamics, *_parted(frames, train)[1], config)
+        assert torch.equal(dynamics.head.bias[:2], before[:2])  # means stay
+        found[more] = float((dynamics.head.bias - before)[2:].mean())
+    assert found[-1.0] == pytest.approx(1.0, abs=0.11)
+    assert found[0.0] == pytest.approx(0.0, abs=0.11)
+    assert found[1.0] == pytest.approx(0.0, abs=1e-6)  # nothing is narrowed
+
+
+def test_every_fifth_episode_is_held_out(train):
+    frames = _perceive(SimpleNamespace(vae=None), Sees(), train, TINY, quiet)
+    (fit, on), (held, out) = _parted(frames, train)
+    assert (len(on), len(out)) == (20, 4)
+    assert out.seeds == train.seeds[4::5]
+    rows = np.flatnonzero(np.repeat(np.arange(24) % 5 == 4, FRAMES))
+    assert torch.equal(held.raw.mu, frames.raw.mu[rows])
+    assert len(fit.total.mu) == 20 * FRAMES
+    few = train.select(range(3))
+    frames = _perceive(SimpleNamespace(vae=None), Sees(), few, TINY, quiet)
+    assert [store.seeds for _, store in _parted(frames, few)] == [few.seeds, few.seeds]
 
 
 def test_what_diverges_is_refused_with_the_mend(train):

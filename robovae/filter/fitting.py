@@ -37,6 +37,10 @@ MOST = -1e-6
 _CLIP = 100.0
 _LEAST_SCALE = 1e-3
 """Deviation of a latent at least: one that never moves is not to be predicted to the last digit."""
+_FOLDS, _JUDGED = 5, 6
+"""One in so many episodes is held out; batches of its windows by which widths are judged."""
+_WIDER = tuple(0.1 * number for number in range(16))
+"""By how much the log deviation of a step may have to grow."""
 _ATTEMPTS = 3
 """At half of the learning rate each, should the one before have diverged."""
 _LOST = 4.0
@@ -85,11 +89,13 @@ def fit_dynamics(
         CalibrationError: the training diverged.
     """
     part = spread(train, config.nominal)
-    frames, rate = _perceive(model, uncertainty, part, config, tell), config.lr
+    seen, rate = _perceive(model, uncertainty, part, config, tell), config.lr
+    (frames, fitted_on), held_out = _parted(seen, part)
     for _ in range(_ATTEMPTS):
-        dynamics, error = _fitted(_begin(model, config), frames, part, replace(config, lr=rate), tell)
+        dynamics, error = _fitted(_begin(model, config), frames, fitted_on, replace(config, lr=rate), tell)
         if error <= _LOST:  # NaN is no error that is small enough
             dynamics.requires_grad_(False)
+            _widen(dynamics, *held_out, config)
             return dynamics.eval()
         rate /= 2.0
     raise CalibrationError(
@@ -116,6 +122,39 @@ def _fitted(
         optimizer.step()
         tell(CalibrateEvent(PART, step + 1, config.steps))
     return dynamics, _error(rollout, batch)
+
+
+def _parted(frames: _Frames, part: EpisodeStore) -> list[tuple[_Frames, EpisodeStore]]:
+    """Episodes to fit on, and every fifth one, which is not fitted on; of fewer than five all are both."""
+    every = np.arange(len(part))
+    held_out = every % _FOLDS == _FOLDS - 1
+    found = []
+    for chosen in (~held_out, held_out) if held_out.any() else (every >= 0,) * 2:
+        rows = np.repeat(chosen, part.lengths)
+        some = (Gaussian(*(each[rows] for each in belief)) for belief in vars(frames).values())
+        found.append((_Frames(*some), part.select(np.flatnonzero(chosen).tolist())))
+    return found
+
+
+@torch.no_grad()
+def _widen(dynamics: FilterDynamics, frames: _Frames, part: EpisodeStore, config: FilterConfig) -> None:
+    """Widen the steps as far as episodes demand that the dynamics were not fitted on.
+
+    Of few episodes they know more by heart than they know, and a filter that is too sure of its predictions
+    hardly looks at what the frames say.
+    """
+    batches = list(_batches(frames, part, replace(config, steps=_JUDGED, seed=config.seed + 1)))
+    own = dynamics.head.bias.clone()
+
+    def cost(more: float) -> float:
+        dynamics.head.bias[len(own) // 2 :] = own[len(own) // 2 :] + more
+        found = 0.0
+        for batch in batches:
+            prior = dynamics.rollout(batch.seen, batch.action, torch.zeros_like(batch.seen.mu)).prior
+            found += float((nats(prior, batch.truth) * batch.mask).sum())
+        return found
+
+    cost(min(_WIDER, key=cost))
 
 
 def silenced(belief: Gaussian, rows: Tensor) -> Gaussian:
