@@ -18,8 +18,9 @@ from robovae.collect import CollectConfig, CollectError, CollectInterruptedError
 from robovae.collect.config import exploring
 from robovae.collect.joints import visited_bins
 from robovae.collect.page import NONE, Page, open_page
-from robovae.collect.policies import BangBangPolicy, RandomPolicy, make_policy
+from robovae.collect.policies import make_policy
 from robovae.collect.process import WorkerProcess
+from robovae.collect.random_policies import BangBangPolicy, RandomPolicy
 from robovae.collect.rollout import Rollout
 from robovae.collect.store import check_same_source
 from robovae.collect.views import LateView, LiveView, draws_qpos
@@ -206,6 +207,23 @@ class Counting:
 
     def __call__(self, observation):
         return np.full(self.space.shape, self.seed / 10, np.float32)
+
+
+class Hearing(Counting):
+    def reset(self, seed):
+        super().reset(seed)
+        self.heard = []
+
+    def acted(self, action):
+        self.heard.append(action)
+
+
+def test_a_users_policy_that_explores_is_told_what_was_done():
+    env = make_toy()
+    policy = make_policy("tests.test_collect:Hearing~0.5", env)
+    policy.reset(5)
+    taken = [policy(env.reset(seed=0)[0]) for _ in range(30)]
+    np.testing.assert_array_equal(policy.policy.act.heard, taken)
 
 
 @pytest.mark.parametrize(

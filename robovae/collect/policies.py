@@ -11,23 +11,23 @@ and `acted(action)`, which is told what was done where that is not what they sai
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import gymnasium as gym
 import numpy as np
-from numpy.typing import NDArray
 
 from robovae.collect.config import CollectError, exploring, trained_policy
+from robovae.collect.random_policies import (
+    Action,
+    BangBangPolicy,
+    Observation,
+    RandomDiscretePolicy,
+    Space,
+    random_policy,
+)
 from robovae.episodes import EpisodeStore
-
-Action = Any
-Observation = Mapping[str, NDArray[Any]]
-Space = gym.spaces.Box | gym.spaces.Discrete[Any]
-
-MEAN_SEGMENT, LONGEST_SEGMENT, SEGMENTS = 8, 40, 4
-LOUD, QUIETEST = 0.4, 0.03
 
 
 class Policy(Protocol):
@@ -41,97 +41,6 @@ class Policy(Protocol):
 
     def __call__(self, observation: Observation) -> Action:
         """The action to take."""
-
-
-class RandomPolicy:
-    """Holds, ramps, bang-bang and rest, each for a random while, at an amplitude drawn for the episode.
-
-    White noise averages out in a body with inertia and stays near the start; held targets push it through
-    its range. The amplitude mixes loud with quiet episodes: an unstable pendulum lives longer in those.
-    """
-
-    looks = False
-
-    def __init__(self, space: gym.spaces.Box) -> None:
-        low, high = _bounds(space)
-        self.middle, self.reach = ((high + low) / 2).ravel(), ((high - low) / 2).ravel()
-        self.shape, self.dtype = space.shape, space.dtype
-
-    def reset(self, seed: int) -> None:
-        """Start afresh from the seed of the episode."""
-        self.rng = np.random.default_rng([seed, 0])
-        loud = self.rng.random() < LOUD
-        self.amplitude = 1.0 if loud else QUIETEST ** self.rng.random()
-        self.last = np.zeros((1, len(self.middle)))
-        self.actions: list[NDArray[Any]] = []
-        self.index = 0
-
-    def __call__(self, observation: Observation) -> Action:
-        """The next action; a few segments more when they are used up."""
-        if self.index == len(self.actions):
-            self.actions, self.index = self._draw_segments(), 0
-        self.index += 1
-        return self.actions[self.index - 1]
-
-    def _draw_segments(self) -> list[NDArray[Any]]:
-        """The actions of a few random stretches of time, drawn together because single draws cost time."""
-        rng = self.rng
-        steps = np.minimum(rng.geometric(1 / MEAN_SEGMENT, SEGMENTS), LONGEST_SEGMENT)
-        targets = rng.uniform(-self.amplitude, self.amplitude, (SEGMENTS, len(self.middle)))
-        kind = rng.random(SEGMENTS)
-        is_rest, is_bang, is_ramp = kind < 0.1, (kind >= 0.1) & (kind < 0.2), kind >= 0.65
-        targets[is_rest] = 0.0
-        targets[is_bang] = self.amplitude * np.sign(targets[is_bang])
-        segment = np.repeat(np.arange(SEGMENTS), steps)
-        elapsed = np.arange(1, len(segment) + 1) - (np.cumsum(steps) - steps)[segment]
-        phase = np.where(is_ramp[segment], elapsed / steps[segment], 1.0)[:, None]
-        starts = np.concatenate([self.last, targets[:-1]])
-        self.last = targets[-1:]
-        path = starts[segment] * (1 - phase) + targets[segment] * phase
-        actions = (self.middle + self.reach * path).astype(self.dtype).reshape(-1, *self.shape)
-        return list(actions)
-
-
-def _bounds(space: gym.spaces.Box) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The bounds; where an end has none, it is 2 from the other, and -1 or 1 where neither has."""
-    low, high = np.asarray(space.low, np.float64), np.asarray(space.high, np.float64)
-    below, above = np.isfinite(low), np.isfinite(high)
-    return (
-        np.where(below, low, np.where(above, high - 2.0, -1.0)),
-        np.where(above, high, np.where(below, low + 2.0, 1.0)),
-    )
-
-
-class BangBangPolicy(RandomPolicy):
-    """Every action at one of its bounds, held for a random while: fast, far and rarely seen, but valid."""
-
-    def _draw_segments(self) -> list[NDArray[Any]]:
-        steps = np.minimum(self.rng.geometric(1 / MEAN_SEGMENT, SEGMENTS), LONGEST_SEGMENT)
-        signs = self.rng.choice((-1.0, 1.0), (SEGMENTS, len(self.middle)))
-        path = self.middle + self.reach * np.repeat(signs, steps, axis=0)
-        return list(path.astype(self.dtype).reshape(-1, *self.shape))
-
-
-class RandomDiscretePolicy:
-    """Holds each random choice for a random while."""
-
-    looks = False
-
-    def __init__(self, space: gym.spaces.Discrete[Any]) -> None:
-        self.start, self.end = int(space.start), int(space.start + space.n)
-
-    def reset(self, seed: int) -> None:
-        """Start afresh from the seed of the episode."""
-        self.rng = np.random.default_rng([seed, 0])
-        self.left = 0
-
-    def __call__(self, observation: Observation) -> Action:
-        """The present choice."""
-        if self.left == 0:
-            self.left = int(self.rng.geometric(1 / MEAN_SEGMENT))
-            self.choice = int(self.rng.integers(self.start, self.end))
-        self.left -= 1
-        return self.choice
 
 
 class ConstantPolicy:
@@ -203,6 +112,11 @@ class UserPolicy:
         """What the user's code says."""
         return self.act(observation)
 
+    def acted(self, action: Action) -> None:
+        """Pass on what was done instead, if the user's object wants it."""
+        if hasattr(self.act, "acted"):
+            self.act.acted(action)
+
 
 class ExploringPolicy:
     """Another policy's actions with a share of random ones: what one policy alone shows of a task is narrow.
@@ -217,7 +131,7 @@ class ExploringPolicy:
 
     def __init__(self, policy: Policy, space: Space, share: float) -> None:
         self.policy, self.random, self.share = policy, random_policy(space), share
-        self.space, self.looks = space, policy.looks
+        self.looks = policy.looks
 
     def reset(self, seed: int) -> int | None:
         """Both start afresh."""
@@ -233,16 +147,11 @@ class ExploringPolicy:
         return taken
 
     def _mixed(self, action: Action, other: Action) -> Action:
-        if not isinstance(self.space, gym.spaces.Box):
+        if isinstance(self.random, RandomDiscretePolicy):
             return other if self.rng.random() < self.share else action
-        low, high = _bounds(self.space)
-        moved = action + self.share * (other - (low + high) / 2)
-        return moved.clip(self.space.low, self.space.high).astype(self.space.dtype)
-
-
-def random_policy(space: Space) -> RandomPolicy | RandomDiscretePolicy:
-    """The random policy of an action space."""
-    return RandomPolicy(space) if isinstance(space, gym.spaces.Box) else RandomDiscretePolicy(space)
+        space, middle = self.random.space, self.random.middle.reshape(other.shape)
+        moved = action + self.share * (other - middle)
+        return moved.clip(space.low, space.high).astype(space.dtype)
 
 
 def make_policy(name: str, env: gym.Env[Any, Any]) -> Policy:
