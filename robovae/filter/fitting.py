@@ -113,8 +113,7 @@ def _fitted(
     for step, batch in enumerate(_batches(frames, part, config)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, config.steps, config.lr)
-        # No noise: the filter goes on from posterior means.
-        rollout = dynamics.rollout(batch.seen, batch.action, torch.zeros_like(batch.seen.mu))
+        rollout = _filtered(dynamics, batch)
         loss = _loss(rollout, batch, scale, config)
         optimizer.zero_grad()
         loss.backward()
@@ -122,6 +121,11 @@ def _fitted(
         optimizer.step()
         tell(CalibrateEvent(PART, step + 1, config.steps))
     return dynamics, _error(rollout, batch)
+
+
+def _filtered(dynamics: FilterDynamics, batch: _Batch) -> Rollout:
+    """What a filter makes of windows: it goes on from posterior means, so there is no noise."""
+    return dynamics.rollout(batch.seen, batch.action, torch.zeros_like(batch.seen.mu))
 
 
 def _parted(frames: _Frames, part: EpisodeStore) -> list[tuple[_Frames, EpisodeStore]]:
@@ -150,8 +154,7 @@ def _widen(dynamics: FilterDynamics, frames: _Frames, part: EpisodeStore, config
         dynamics.head.bias[len(own) // 2 :] = own[len(own) // 2 :] + more
         found = 0.0
         for batch in batches:
-            prior = dynamics.rollout(batch.seen, batch.action, torch.zeros_like(batch.seen.mu)).prior
-            found += float((nats(prior, batch.truth) * batch.mask).sum())
+            found += float((nats(_filtered(dynamics, batch).prior, batch.truth) * batch.mask).sum())
         return found
 
     cost(min(_WIDER, key=cost))
