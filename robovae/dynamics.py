@@ -115,8 +115,12 @@ class FilterDynamics(TemporalPrior):
         hidden: units.
     """
 
+    fading: Tensor
+    """How many times as wide a belief is gone on from after a frame that says all; 1 is a Kalman filter."""
+
     def __init__(self, latent_dim: int, action_dim: int, hidden: int) -> None:
         super().__init__(latent_dim, action_dim, hidden)
+        self.register_buffer("fading", torch.ones(()))
         self.stretch = nn.Linear(hidden, latent_dim)
         nn.init.zeros_(self.stretch.weight)
         nn.init.zeros_(self.stretch.bias)
@@ -134,6 +138,24 @@ class FilterDynamics(TemporalPrior):
         stretch = self.stretch(memory).clamp(*_STRETCH_RANGE)
         variance = torch.exp(2.0 * known.log_sigma) + torch.exp(stretch + 2.0 * last.log_sigma)
         return Gaussian(known.mu, 0.5 * variance.log().clamp_max(0.0)), memory
+
+    def fade(self, posterior: Gaussian, lone: Gaussian) -> Gaussian:
+        """What a belief is gone on from: wider than it is, as far as the frame said something.
+
+        A network errs where it was not trained, and does not know that it does: a filter that is sure of its
+        predictions then hardly looks at the frames and drifts off. A fading memory (Sorenson & Sacks 1971)
+        keeps it looking. It fades only as much as is learnt (directional forgetting, Kulhavy 1987): through
+        frames that say nothing a belief widens by its dynamics alone.
+
+        Args:
+            posterior: after the frame, (B, D).
+            lone: the frame's belief under N(0, I), (B, D).
+
+        Returns:
+            (B, D), sigma times fading^(1 - lone sigma^2), at most 1.
+        """
+        said = 1.0 - torch.exp(2.0 * lone.log_sigma)
+        return Gaussian(posterior.mu, (posterior.log_sigma + said * self.fading.log()).clamp_max(0.0))
 
 
 def _stack(steps: list[Gaussian]) -> Gaussian:

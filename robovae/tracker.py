@@ -1,8 +1,8 @@
 """Carry beliefs through time, and let each frame count for as much as it says.
 
-Prediction: the dynamics p(z_t | z_<t, a_<t), from the last posterior. Update: what was predicted times the
-frame's message (`dynamics.fuse`), precision by precision as in a Kalman update. A frame that says nothing
-(sigma = 1) leaves the prediction as it is.
+Prediction: the dynamics p(z_t | z_<t, a_<t), from the last posterior, faded (`FilterDynamics.fade`). Update:
+what was predicted times the frame's message (`dynamics.fuse`), precision by precision as in a Kalman
+update. A frame that says nothing (sigma = 1) leaves the prediction as it is.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robovae.dynamics import TemporalPrior, fuse
+from robovae.dynamics import FilterDynamics, fuse
 from robovae.gaussian import Gaussian
 
 _LEAST_SILENCE = 1e-3
@@ -35,7 +35,7 @@ class Tracker:
         dynamics: p(z_t | z_<t, a_<t).
     """
 
-    def __init__(self, dynamics: TemporalPrior) -> None:
+    def __init__(self, dynamics: FilterDynamics) -> None:
         self.dynamics = dynamics
         self._past: tuple[Gaussian, Tensor] | None = None
 
@@ -65,7 +65,8 @@ class Tracker:
         assert self._past is not None, "begin() replaces sequences: expected update() before it"
         step = self._first(lone)
         last, memory = self._past
-        for mine, new in zip((*last, memory), (*step.posterior, self._blank(lone)), strict=True):
+        onward = self.dynamics.fade(step.posterior, lone)
+        for mine, new in zip((*last, memory), (*onward, self._blank(lone)), strict=True):
             mine[rows] = new
         return step
 
@@ -85,7 +86,8 @@ class Tracker:
             taken = memory.new_zeros(len(memory), width) if action is None else action
             prior, memory = self.dynamics.step(last, taken, memory)
             step = Step(last.mu, prior, fuse(prior, lone))
-        self._past = Gaussian(*(part.clone() for part in step.posterior)), memory.clone()
+        onward = self.dynamics.fade(step.posterior, lone)
+        self._past = Gaussian(*(part.clone() for part in onward)), memory.clone()
         return step
 
     @staticmethod

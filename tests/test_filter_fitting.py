@@ -125,12 +125,14 @@ def test_what_can_be_learnt_is_learnt(data, train):
     test = seen(EpisodeStore(data).split("test"))
     nominal = seen(train)
     ruler, model = Ruler(nominal.raw.mu[nominal.here]), system()
-    config = replace(TINY, steps=120, batch=32, window=FRAMES, nominal=1000)
+    config = replace(TINY, steps=120, batch=32, window=FRAMES, nominal=1000, fading=1.0)
     fitted = fit_dynamics(model, Sees(), train, config, quiet)
     found, before = (predicted(one, test, ruler) for one in (fitted, model.dynamics))
     assert before["ratio"]["value"] == pytest.approx(1.0, abs=0.02)  # fresh dynamics hold the last latent
     assert found["ratio"]["high"] < 0.6
     assert 0.3 < found["nis"]["value"] < 2.0
+    fading = predicted(fit_dynamics(model, Sees(), train, replace(config, fading=3.0), quiet), test, ruler)
+    assert fading["nis"]["value"] < 0.7 * found["nis"]["value"]
     assert not any(weight.requires_grad for weight in fitted.parameters())
 
 
@@ -352,6 +354,7 @@ class TestConfig:
             ({"share": 0.6}, "share: expected a share from 0 to 0.5, received 0.6"),
             ({"silent": -0.1}, "silent: expected a share from 0 to 1, received -0.1"),
             ({"mean_weight": -1.0}, "mean_weight: expected at least 0, received -1"),
+            ({"fading": 0.9}, "fading: expected at least 1, received 0.9"),
             ({"lr": 0.0}, "lr: expected more than 0, received 0"),
             ({"lr": float("nan")}, "lr: expected more than 0, received nan"),
             ({"seed": -1}, "seed: expected at least 0, received -1"),

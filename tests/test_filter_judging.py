@@ -16,7 +16,7 @@ import torch
 import robovae_envs.faults
 from robovae.cli.trial import Trial
 from robovae.control.bursts import Bursts
-from robovae.dynamics import TemporalPrior
+from robovae.dynamics import FilterDynamics
 from robovae.episodes import EpisodeStore, write_episode
 from robovae.errors import RobovaeError
 from robovae.evaluate import EvaluateError, ProbeConfig
@@ -51,7 +51,7 @@ PROCESS = (1.0 - DECAY**2) ** 0.5
 QUICK = ProbeConfig(steps=300, batch=128, hidden=32)
 
 
-class Known(TemporalPrior):
+class Known(FilterDynamics):
     """z' = DECAY z, as sure of it as it is told; its memory is the last two means."""
 
     def __init__(self, decay: float = DECAY, width: float = PROCESS) -> None:

@@ -18,7 +18,7 @@ from robovae.belief import Belief, Perceiver
 from robovae.collect.policies import rest_action
 from robovae.control import BeliefFeatures, ControlError, Guard
 from robovae.control.fallbacks import Actions
-from robovae.dynamics import FilterDynamics, TemporalPrior
+from robovae.dynamics import FilterDynamics
 from robovae.episodes import write_episode
 from robovae.filter import BeliefFilter, save_dynamics
 from robovae.frames import FrameError
@@ -685,7 +685,7 @@ def test_it_takes_a_policy_of_stable_baselines(run) -> None:
 # beliefs that jump
 
 
-class Straight(TemporalPrior):
+class Straight(FilterDynamics):
     """z' = z + noise of a width that it is sure of."""
 
     def __init__(self, latent_dim: int, width: float) -> None:
@@ -731,7 +731,7 @@ STEP = np.array([[1.0, 1.0], [-0.02, 0.93]])
 """A damped spring: position and velocity."""
 
 
-class Spring(TemporalPrior):
+class Spring(FilterDynamics):
     """Its exact steady-state Kalman filter, the velocity in the memory; in a gap it knows less each step.
 
     Args:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from robovae.dynamics import FilterDynamics
 from robovae.gaussian import Gaussian
-from robovae.tracker import Tracker, innovations
+from robovae.tracker import Step, Tracker, innovations
 
 PROCESS = math.exp(-0.5)
 """Standard deviation of a step in `RandomWalk`."""
@@ -54,6 +54,40 @@ def test_a_frame_that_says_nothing_moves_nothing():
     assert torch.allclose(step.posterior.mu, step.prior.mu)
     assert torch.allclose(step.posterior.log_sigma, step.prior.log_sigma)
     assert innovations(step.prior, silent)[0].flatten().tolist() == pytest.approx([0.0] * 3, abs=1e-2)
+
+
+def wander(fading: float, log_sigma: float, lone: list[Gaussian]) -> list[Step]:
+    """Of a filter that takes z for a random walk in steps of a width."""
+    dynamics = FilterDynamics(1, 1, 4)
+    with torch.no_grad():
+        dynamics.head.bias[1] = log_sigma + 1.0
+        dynamics.fading.fill_(fading)
+    tracker = Tracker(dynamics.requires_grad_(False))
+    return [tracker.update(one) for one in lone]
+
+
+def test_a_filter_that_is_too_sure_of_its_dynamics_still_follows_when_it_fades():
+    lone = [lone_of(location.view(1, 1), 0.01) for location in torch.linspace(0.0, 2.0, 40)]
+    sure, fading = (wander(factor, -4.0, lone)[-1].posterior.mu.item() for factor in (1.0, 2.0))
+    assert abs(sure - 2.0) > 0.15
+    assert abs(fading - 2.0) < 0.05
+
+
+@given(st.floats(1.0, 4.0), st.floats(1e-4, 1e-2))
+def test_fading_keeps_the_gain_above_that_of_a_fading_memory(fading, variance):
+    lone = [lone_of(torch.zeros(1, 1), variance)] * 200
+    step = wander(fading, -5.0, lone)[-1]
+    gain = 1.0 - float(step.posterior.sigma / step.prior.sigma) ** 2
+    assert gain >= 1.0 - fading**-2 - 0.05  # of P' = fading^2 P without any noise of the process
+
+
+@given(st.floats(1.0, 4.0), st.integers(1, 10))
+def test_through_frames_that_say_nothing_a_belief_widens_by_its_dynamics_alone(fading, silent):
+    seen = lone_of(torch.ones(1, 1), 0.01)
+    steps = wander(fading, -2.0, [seen] + [Gaussian(torch.zeros(1, 1), torch.zeros(1, 1))] * silent)
+    start = float(seen.sigma) * fading ** (1.0 - float(seen.sigma) ** 2)
+    expected = min(1.0, start**2 + silent * math.exp(-4.0))
+    assert float(steps[-1].prior.sigma) ** 2 == pytest.approx(expected, rel=1e-4)
 
 
 def test_an_action_is_heard():  # negative control for whatever runs without one

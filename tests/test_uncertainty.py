@@ -351,7 +351,7 @@ class TestCalibratedRun:
         found = scorer.sequence_scores(footage)
         for dynamics, same in (
             (load_dynamics(run, model), True),
-            (model.dynamics, False),
+            (FilterDynamics.of(model.dynamics), False),
             (make_filter(model.vae.config.latent_dim, 2).dynamics, False),
         ):
             other = Scorer(model, uncertainty, dynamics).sequence_scores(footage)

@@ -11,7 +11,7 @@ from robovae.belief import Belief, Perceiver
 from robovae.dreaming.acting import Actor, Policy, actor, checked
 from robovae.dreaming.errors import DreamError
 from robovae.dreaming.result import Dream, Imagined
-from robovae.dynamics import TemporalPrior
+from robovae.dynamics import FilterDynamics
 from robovae.filter import BeliefFilter
 from robovae.gaussian import LOG_SIGMA_RANGE, Gaussian
 
@@ -30,7 +30,7 @@ class Dreamer:
         DreamError: they are of different widths.
     """
 
-    def __init__(self, perceiver: Perceiver, dynamics: TemporalPrior) -> None:
+    def __init__(self, perceiver: Perceiver, dynamics: FilterDynamics) -> None:
         self.perceiver, self.dynamics = perceiver, dynamics
         if (width := BeliefFilter(dynamics).latent_dim) != perceiver.latent_dim:
             raise DreamError(

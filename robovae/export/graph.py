@@ -22,7 +22,7 @@ ENGINES = ("torch", "onnx")
 """Who can compute the beliefs and scores of a run."""
 FOLDER, GRAPH, ABOUT = "export", "robovae.onnx", "robovae.json"
 """In a run directory: the folder, the graph, and what it takes and gives."""
-FORMAT = 5
+FORMAT = 6
 """Version of the names in them."""
 STATE = ("last", "last_log_sigma", "memory", "seen")
 """Inputs that come from the frame before."""
@@ -91,7 +91,7 @@ class Graph:
         tensors = {name: torch.from_numpy(value) for name, value in found.items()}
         after = {
             "last": found["posterior_mu"],
-            "last_log_sigma": found["posterior_log_sigma"],
+            "last_log_sigma": found["next_log_sigma"],
             "memory": found["next_memory"],
             "seen": found["mu"],
         }

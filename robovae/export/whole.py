@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from robovae.dynamics import TemporalPrior, fuse
+from robovae.dynamics import FilterDynamics, fuse
 from robovae.gaussian import Gaussian
 from robovae.uncertainty.following import temporal_scores
 from robovae.uncertainty.model import Uncertainty
@@ -19,7 +19,7 @@ class Whole(nn.Module):
         dynamics: of its belief filter.
     """
 
-    def __init__(self, vae: VAE, uncertainty: Uncertainty, dynamics: TemporalPrior) -> None:
+    def __init__(self, vae: VAE, uncertainty: Uncertainty, dynamics: FilterDynamics) -> None:
         super().__init__()
         self.vae, self.uncertainty, self.dynamics = vae, uncertainty, dynamics
 
@@ -37,7 +37,10 @@ class Whole(nn.Module):
         insight = self.uncertainty(self.vae, frames.permute(0, 3, 1, 2).float() / 255.0)
         look, total = insight.look, insight.total
         prior, after = self.dynamics.step(Gaussian(last, last_log_sigma), action, memory)
-        posterior = fuse(prior, total)
+        # Nothing leads to a first frame: its posterior is its own belief. What else there is may be NaN.
+        posterior = Gaussian(
+            *(torch.where(first > 0, *pair) for pair in zip(total, fuse(prior, total), strict=True))
+        )
         temporal = temporal_scores(total, prior, last, seen)
         return (
             *total,
@@ -46,9 +49,8 @@ class Whole(nn.Module):
             look.surprise,
             look.statistics,
             look.spectrum,
-            # Nothing leads to a first frame: its posterior is its own belief. What else there is may be NaN.
             torch.cat([insight.scores, torch.where(first > 0, torch.zeros_like(temporal), temporal)], 1),
-            torch.where(first > 0, total.mu, posterior.mu),
-            torch.where(first > 0, total.log_sigma, posterior.log_sigma),
+            *posterior,
+            self.dynamics.fade(posterior, total).log_sigma,
             torch.where(first > 0, torch.zeros_like(after), after),
         )

@@ -83,7 +83,7 @@ def _inputs(model: RunModel, memory: int) -> dict[str, dict[str, Any]]:
         "action": _tensor([model.facts.action_dim], "what led to these frames"),
         "first": _tensor([1], "1 at the first frame of an episode, whose other inputs do not count; else 0"),
         "last": _tensor([latents], "posterior_mu of the frame before"),
-        "last_log_sigma": _tensor([latents], "posterior_log_sigma of the frame before"),
+        "last_log_sigma": _tensor([latents], "next_log_sigma of the frame before"),
         "memory": _tensor([memory], "next_memory of the frame before"),
         "seen": _tensor([latents], "mu of the frame before"),
     }
@@ -105,6 +105,7 @@ def _outputs(vae: VAE, memory: int) -> dict[str, dict[str, Any]]:
         "scores": _tensor([len(SCORES) + len(TEMPORAL)], "higher = stranger; the temporal ones 0 at first"),
         "posterior_mu": _tensor(latents, "belief of the sequence so far: mean"),
         "posterior_log_sigma": _tensor(latents, log_sigma),
+        "next_log_sigma": _tensor(latents, "the same, faded: what the next frame's prediction goes on from"),
         "next_memory": _tensor([memory], "what the dynamics remember"),
     }
 

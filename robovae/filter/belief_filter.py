@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from robovae.belief import Belief, BeliefError
-from robovae.dynamics import TemporalPrior
+from robovae.dynamics import FilterDynamics
 from robovae.filter.model import load_dynamics
 from robovae.gaussian import LOG_SIGMA_RANGE, Gaussian
 from robovae.run.directory import load_model
@@ -35,7 +35,7 @@ class BeliefFilter:
         dynamics: p(z_t | z_<t, a_<t).
     """
 
-    def __init__(self, dynamics: TemporalPrior) -> None:
+    def __init__(self, dynamics: FilterDynamics) -> None:
         self.dynamics = dynamics
         self._tracker = Tracker(dynamics)
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robovae.dynamics import TemporalPrior
+from robovae.dynamics import FilterDynamics
 from robovae.evaluate.codes import EvaluateError
 from robovae.evaluate.measure import ACTIVE_VARIANCE
 from robovae.filter.fitting import silenced
@@ -70,7 +70,7 @@ class Trace(NamedTuple):
 
 
 @torch.no_grad()
-def follow(dynamics: TemporalPrior, lone: Gaussian, action: Tensor) -> Trace:
+def follow(dynamics: FilterDynamics, lone: Gaussian, action: Tensor) -> Trace:
     """Filter episodes side by side: lone beliefs (E, L, D), actions (E, L, A) as in `Beliefs`."""
     tracker = Tracker(dynamics)
     priors, posteriors, memories = [], [], []

@@ -46,6 +46,9 @@ class FilterConfig:
     be corrupted say something: of 15 000 among 80 000, 0.88 of all lost frames say nothing."""
     mean_weight: Annotated[float, _flag("mean_weight")] = 10.0
     """Weight of the prediction's squared error, in deviations of each latent, beside its likelihood."""
+    fading: Annotated[float, _flag("fading")] = 2.0
+    """How many times as wide a belief is gone on from after each frame, at least 1: the filter keeps looking
+    at frames where its dynamics err without knowing, as they do where a policy goes that nobody has seen."""
     seed: Annotated[int, _flag("seed")] = 0
     """Of choices, corruptions, bursts and first weights."""
 
@@ -55,6 +58,8 @@ class FilterConfig:
         for name, most in (("share", 0.5), ("silent", 1.0)):
             if not 0.0 <= (value := getattr(self, name)) <= most:
                 raise RobovaeError(f"{name}: expected a share from 0 to {most:g}, received {value:g}")
+        if not 1.0 <= self.fading < inf:
+            raise RobovaeError(f"fading: expected at least 1, received {self.fading:g}")
         if self.mean_weight < 0.0:
             raise RobovaeError(f"mean_weight: expected at least 0, received {self.mean_weight:g}")
         if not 0.0 < self.lr < inf:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robovae.control.bursts import Bursts
-from robovae.dynamics import TemporalPrior
+from robovae.dynamics import FilterDynamics
 from robovae.evaluate.probe import Probe, ProbeConfig
 from robovae.filter.beliefs import Beliefs, Ruler, follow
 from robovae.filter.judging import FILTERED, Sums, arms, summed
@@ -35,7 +35,7 @@ class Failing:
 
     def __init__(
         self,
-        dynamics: TemporalPrior,
+        dynamics: FilterDynamics,
         scorer: Scorer,
         twins: Twins,
         bursts: Bursts,
@@ -129,6 +129,6 @@ class _Joints:
         return error
 
 
-def _means(dynamics: TemporalPrior, nominal: Beliefs) -> dict[str, Tensor]:
+def _means(dynamics: FilterDynamics, nominal: Beliefs) -> dict[str, Tensor]:
     filtered = follow(dynamics, nominal.total, nominal.action).posterior.mu
     return {"raw": nominal.raw.mu, "calibrated": nominal.total.mu, "filtered": filtered}

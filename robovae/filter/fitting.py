@@ -93,9 +93,10 @@ def fit_dynamics(
     (frames, fitted_on), held_out = _parted(seen, part)
     for _ in range(_ATTEMPTS):
         dynamics, error = _fitted(_begin(model, config), frames, fitted_on, replace(config, lr=rate), tell)
-        if error <= _LOST:  # NaN is no error that is small enough
+        if error <= _LOST:
             dynamics.requires_grad_(False)
             _widen(dynamics, *held_out, config)
+            dynamics.fading.fill_(config.fading)  # not before: the fit would undo it
             return dynamics.eval()
         rate /= 2.0
     raise CalibrationError(
@@ -107,20 +108,22 @@ def fit_dynamics(
 def _fitted(
     dynamics: FilterDynamics, frames: _Frames, part: EpisodeStore, config: FilterConfig, tell: OnCalibrate
 ) -> tuple[FilterDynamics, float]:
-    """The dynamics, fitted, and their squared error on the last windows."""
+    """The dynamics, fitted, and their squared error on the last windows; stopped where they diverge."""
     scale = frames.raw.mu.std(0).clamp_min(_LEAST_SCALE)
     optimizer = Muon(dynamics.parameters(), config.lr)
     for step, batch in enumerate(_batches(frames, part, config)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, config.steps, config.lr)
         rollout = _filtered(dynamics, batch)
+        if not (error := _error(rollout, batch)) <= _LOST:  # NaN is no error that is small enough
+            break
         loss = _loss(rollout, batch, scale, config)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(dynamics.parameters(), _CLIP)
         optimizer.step()
         tell(CalibrateEvent(PART, step + 1, config.steps))
-    return dynamics, _error(rollout, batch)
+    return dynamics, error
 
 
 def _filtered(dynamics: FilterDynamics, batch: _Batch) -> Rollout:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robovae.dynamics import TemporalPrior
+from robovae.dynamics import FilterDynamics
 from robovae.episodes import EpisodeStore
 from robovae.evaluate.codes import Codes, Doubles, EvaluateError, column
 from robovae.evaluate.intervals import interval, mean
@@ -43,7 +43,7 @@ _FIRST = 1 + BURN_IN
 """The first frame whose prediction counts: velocity takes two frames to see."""
 
 
-def predicted(dynamics: TemporalPrior, clean: Beliefs, ruler: Ruler) -> Facts:
+def predicted(dynamics: FilterDynamics, clean: Beliefs, ruler: Ruler) -> Facts:
     """How well the next frame of clean episodes is predicted.
 
     Returns:
@@ -77,7 +77,7 @@ def predicted(dynamics: TemporalPrior, clean: Beliefs, ruler: Ruler) -> Facts:
 
 
 @torch.no_grad()
-def coasted(dynamics: TemporalPrior, clean: Beliefs, ruler: Ruler) -> list[Facts]:
+def coasted(dynamics: FilterDynamics, clean: Beliefs, ruler: Ruler) -> list[Facts]:
     """Prediction error against the length of a gap without frames, from every frame of clean episodes.
 
     Returns:
@@ -109,7 +109,7 @@ def coasted(dynamics: TemporalPrior, clean: Beliefs, ruler: Ruler) -> list[Facts
 
 
 def arms(
-    dynamics: TemporalPrior, clean: Beliefs, faulted: Beliefs, lost: Tensor, constant: Tensor
+    dynamics: FilterDynamics, clean: Beliefs, faulted: Beliefs, lost: Tensor, constant: Tensor
 ) -> dict[str, Tensor]:
     """The means of every arm, (E, L, D) each, when some frames of clean episodes fail.
 
@@ -182,7 +182,7 @@ def joint_velocities(store: EpisodeStore) -> list[Target]:
 
 
 def velocities(
-    dynamics: TemporalPrior,
+    dynamics: FilterDynamics,
     train: tuple[Beliefs, list[Target]],
     test: tuple[Beliefs, list[Target]],
     config: ProbeConfig,
@@ -207,7 +207,7 @@ def velocities(
 
 
 def _readable(
-    dynamics: TemporalPrior, beliefs: Beliefs, targets: list[Target], alone: bool
+    dynamics: FilterDynamics, beliefs: Beliefs, targets: list[Target], alone: bool
 ) -> tuple[Codes, list[Target]]:
     """Features and velocities of the frames that have some frames before them."""
     trace = follow(dynamics, beliefs.total, beliefs.action)
@@ -223,7 +223,7 @@ def _readable(
 
 
 def _stepped(
-    dynamics: TemporalPrior, last: Gaussian, action: Tensor, memory: Tensor
+    dynamics: FilterDynamics, last: Gaussian, action: Tensor, memory: Tensor
 ) -> tuple[Gaussian, Tensor]:
     """A step of (E, S, ...) states at once."""
     shape = memory.shape[:2]

@@ -13,7 +13,7 @@ from robovae.run.directory import RunModel
 from robovae.uncertainty.part import Part
 
 FILE = "filter.safetensors"
-_PART = Part(FILE, "2", "a filter", "the dynamics of these weights, received others")
+_PART = Part(FILE, "3", "a filter", "the dynamics of these weights, received others")
 
 
 def save_dynamics(run: Path, dynamics: FilterDynamics) -> Path:

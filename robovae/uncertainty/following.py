@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from robovae.dynamics import TemporalPrior
+from robovae.dynamics import FilterDynamics
 from robovae.gaussian import Gaussian
 from robovae.tracker import Tracker, innovations
 
@@ -31,7 +31,7 @@ class Follower:
         dynamics: of the belief filter.
     """
 
-    def __init__(self, dynamics: TemporalPrior) -> None:
+    def __init__(self, dynamics: FilterDynamics) -> None:
         self._tracker = Tracker(dynamics)
         self._seen: Tensor | None = None
 

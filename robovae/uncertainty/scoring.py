@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robovae.dynamics import TemporalPrior
+from robovae.dynamics import FilterDynamics
 from robovae.frames import batched, check_frames, to_tensor
 from robovae.gaussian import Gaussian
 from robovae.run.directory import RunModel, load_model
@@ -54,7 +54,7 @@ class Scorer:
         self,
         model: RunModel,
         uncertainty: Uncertainty,
-        dynamics: TemporalPrior,
+        dynamics: FilterDynamics,
         graph: "Graph | None" = None,
     ) -> None:
         self.model, self.uncertainty, self.dynamics, self._graph = model, uncertainty, dynamics, graph

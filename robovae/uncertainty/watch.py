@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robovae.dynamics import TemporalPrior
+from robovae.dynamics import FilterDynamics
 from robovae.uncertainty.following import Follower
 from robovae.uncertainty.model import Insight
 
@@ -44,7 +44,7 @@ class TorchWatch:
         dynamics: of the belief filter.
     """
 
-    def __init__(self, look: Callable[[Frames], Insight], dynamics: TemporalPrior) -> None:
+    def __init__(self, look: Callable[[Frames], Insight], dynamics: FilterDynamics) -> None:
         self._look, self._follower = look, Follower(dynamics)
 
     def reset(self) -> None:
