@@ -54,6 +54,7 @@ def random_filter(seed: int = 0, loud: float = 1.0) -> BeliefFilter:
         dynamics = FilterDynamics(D, A, 8)
         torch.nn.init.normal_(dynamics.head.weight, std=loud)
         torch.nn.init.normal_(dynamics.stretch.weight, std=loud)
+        dynamics.fading.fill_(2.0)
     return BeliefFilter(dynamics.requires_grad_(False))
 
 
@@ -100,7 +101,7 @@ def test_with_the_noise_of_the_frames_misjudged_it_is_not():  # negative control
 def test_frames_that_say_nothing_leave_the_prediction_as_it_is():
     belief_filter, (belief, _) = random_filter(), some(0)
     before = belief_filter.update(belief)
-    prior, memory = gaussian(before), torch.zeros(3, 8)
+    prior, memory = belief_filter.dynamics.fade(gaussian(before), gaussian(belief)), torch.zeros(3, 8)
     for seed in range(1, 6):
         action = some(seed)[1]
         prior, memory = belief_filter.dynamics.step(prior, torch.from_numpy(action).float(), memory)
@@ -168,7 +169,8 @@ def test_a_frame_never_makes_it_less_sure(seed):
     belief_filter.update(belief)
     frame, action = some(seed + 1)
     action_taken = torch.from_numpy(action).float()
-    prior, _ = belief_filter.dynamics.step(gaussian(belief), action_taken, torch.zeros(3, 8))
+    start = belief_filter.dynamics.fade(gaussian(belief), gaussian(belief))  # a first frame is all it knows
+    prior, _ = belief_filter.dynamics.step(start, action_taken, torch.zeros(3, 8))
     found = belief_filter.update(frame, action)
     assert (found.sigma <= np.minimum(frame.sigma, prior.sigma.numpy()) * (1 + 1e-5)).all()
 
