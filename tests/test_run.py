@@ -19,6 +19,7 @@ from robovae.cli.run import acting_words
 from robovae.collect import CollectConfig, collect
 from robovae.config import ConfigError
 from robovae.episodes import EpisodeStore
+from robovae.filter import model as filter_model
 from robovae.policy import PolicyConfig, PolicyError, PolicyEvent
 from robovae.records import digest, read_json, write_json, write_text
 from robovae.run import Listeners, Stage, collect_stage, load_recipe, parse_size, run_recipe, run_stage
@@ -260,6 +261,11 @@ def test_a_calibration_of_an_older_format_is_done_anew(recipe_file, calls, monke
     monkeypatch.setattr(sys.modules["robovae.uncertainty"], "FORMATS", {"monitor": 2})
     do(recipe_file, calls)
     assert len(calls.calibrated) == 2
+    monkeypatch.setattr(filter_model, "FORM", "0")
+    do(recipe_file, calls)
+    assert len(calls.calibrated) == 3
+    do(recipe_file, calls)
+    assert len(calls.calibrated) == 3  # negative control
 
 
 @pytest.fixture(scope="module")

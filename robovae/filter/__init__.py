@@ -7,11 +7,13 @@ if TYPE_CHECKING:
     from robovae.filter.belief_filter import BeliefFilter as BeliefFilter
     from robovae.filter.config import FilterConfig as FilterConfig
     from robovae.filter.model import FILE as FILE
+    from robovae.filter.model import FORM as FORM
     from robovae.filter.model import load_dynamics as load_dynamics
     from robovae.filter.model import save_dynamics as save_dynamics
 
 _LAZY = {
     "FILE": "model",
+    "FORM": "model",
     "BeliefFilter": "belief_filter",
     "FilterConfig": "config",
     "load_dynamics": "model",

@@ -13,7 +13,9 @@ from robovae.run.directory import RunModel
 from robovae.uncertainty.part import Part
 
 FILE = "filter.safetensors"
-_PART = Part(FILE, "3", "a filter", "the dynamics of these weights, received others")
+FORM = "3"
+"""Version of the names in it."""
+_PART = Part(FILE, FORM, "a filter", "the dynamics of these weights, received others")
 
 
 def save_dynamics(run: Path, dynamics: FilterDynamics) -> Path:

@@ -128,6 +128,7 @@ def train_stage(
 
 def calibrate_stage(data: Path, run: Path, config: "CalibrateConfig", on_event: OnEvent) -> Stage:
     """The stage that makes sigma true and sets the limits of the monitor."""
+    from robovae.filter import FORM
     from robovae.uncertainty import FORMATS, calibrate_run
 
     def fit() -> dict[str, Any]:
@@ -139,7 +140,7 @@ def calibrate_stage(data: Path, run: Path, config: "CalibrateConfig", on_event: 
         name="calibrate",
         artefact=run,
         record=record,
-        config={**to_plain(config), "formats": FORMATS},
+        config={**to_plain(config), "formats": {**FORMATS, "filter": FORM}},
         inputs={
             "train": dataset_digest(data, "train"),
             "calibrate": dataset_digest(data, "calibrate"),

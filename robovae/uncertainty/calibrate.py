@@ -29,7 +29,7 @@ from robovae.uncertainty.scores import CONSTANT, SCORES
 from robovae.uncertainty.scoring import Doubles, Frames, Scorer
 
 FORMATS = {"uncertainty": FORM, "monitor": FORMAT}
-"""Of what is written: a calibration of others is done anew."""
+"""Of what is written, but for the filter: a calibration of others is done anew."""
 _JUDGED = 512
 """Frames on which nominal sigma is compared with the encoder's own."""
 
