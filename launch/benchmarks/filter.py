@@ -23,6 +23,7 @@ from robovae.cli.trial import Trial
 from robovae.cli.verdicts import titled
 from robovae.config import to_plain
 from robovae.control.bursts import Bursts
+from robovae.dynamics import FilterDynamics
 from robovae.episodes import EpisodeStore
 from robovae.errors import RobovaeError
 from robovae.evaluate import ProbeConfig
@@ -156,7 +157,7 @@ class Judge:
         test = test.select(range(min(self.effort.episodes, len(test))))
         seen = Beliefs.of(self.scorer, Footage.of(test))
         ruler = Ruler(self.nominal.raw.mu[self.nominal.here])
-        every = {"filter": self.dynamics, VAE: self.scorer.model.dynamics}
+        every = {"filter": self.dynamics, VAE: FilterDynamics.of(self.scorer.model.dynamics)}
         return {
             "env_id": test.env_id,
             "prediction": {name: predicted(one, seen, ruler) for name, one in every.items()},
