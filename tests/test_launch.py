@@ -8,6 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from robovae.config import ConfigError, from_mapping
+from robovae.run import load_recipe
+from robovae.run.acting import policy_configs
+from robovae.train import TrainConfig
+from robovae.uncertainty import CalibrateConfig
+
 ROOT = Path(__file__).parents[1]
 SCRIPTS = [*sorted((ROOT / "launch").glob("*.sh")), ROOT / ".ci" / "run"]
 OURS = {"robovae"}
@@ -89,3 +95,15 @@ def test_constraints_pin_every_direct_dependency():
     pins = {line.partition("==")[0].lower() for line in lines if "==" in line}
     assert direct <= pins
     assert "torch==2.13.0" in lines
+
+
+def test_the_keys_of_the_quickstart_are_known():
+    recipe = load_recipe(ROOT / "launch" / "quickstart.yaml")
+    parts = [(TrainConfig, recipe.train), (TrainConfig, recipe.ae_config())]
+    parts.append((CalibrateConfig, dict(recipe.calibrate or {})))
+    for config, given in parts:
+        assert given
+        from_mapping(config, given, "quickstart")
+        with pytest.raises(ConfigError, match="unknown key 'latents'"):  # negative control
+            from_mapping(config, {**given, "latents": 10}, "quickstart")
+    assert set(policy_configs(recipe)) == {"", "mu", "state"}
