@@ -124,6 +124,16 @@ class TestPrediction:
         assert [row["gap"] for row in rows] == [1, 2, 5]
         assert rows[0]["rmse"] == pytest.approx(predicted(Known(), clean, UNIT)["rmse"])
 
+    def test_after_a_gap_of_one_a_fading_filter_is_as_sure_as_of_the_next_frame(self):
+        clean, dynamics = wandering(), FilterDynamics(2, 1, 4)
+        with torch.no_grad():
+            dynamics.head.bias[2:] = 1.0 + np.log(PROCESS / 2.0)
+            dynamics.fading.fill_(4.0)
+        found = coasted(dynamics, clean, UNIT)[0]["coverage_90"]
+        assert found == pytest.approx(predicted(dynamics, clean, UNIT)["coverage"]["90"])
+        dynamics.fading.fill_(1.0)
+        assert coasted(dynamics, clean, UNIT)[0]["coverage_90"]["value"] < found["value"]  # negative control
+
     def test_what_lies_past_the_end_of_an_episode_does_not_count(self):
         whole = wandering(episodes=40, length=12)
         here = torch.ones(40, 12, dtype=torch.bool)

@@ -86,7 +86,8 @@ def coasted(dynamics: FilterDynamics, clean: Beliefs, ruler: Ruler) -> list[Fact
         prediction's allows, and "coverage_90" of its interval (see `predicted`).
     """
     trace, truth, length = follow(dynamics, clean.total, clean.action), clean.raw, clean.here.shape[1]
-    last, memory = Gaussian(*(part[:, BURN_IN:] for part in trace.posterior)), trace.memory[:, BURN_IN:]
+    onward = dynamics.fade(trace.posterior, clean.total)
+    last, memory = Gaussian(*(part[:, BURN_IN:] for part in onward)), trace.memory[:, BURN_IN:]
     rows = []
     for gap in range(1, min(max(GAPS), length - _FIRST) + 1):
         # One start less each time: the last has no frame left to be predicted.
