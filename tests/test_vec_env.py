@@ -203,6 +203,31 @@ def test_losses_are_those_of_the_generator() -> None:
     assert (shown(0) != shown(1)).any()
 
 
+def test_a_vector_is_shown_beside_the_features() -> None:
+    venv, alone, bare = beliefs("filtered", beside="state"), beliefs("filtered"), toys()
+    for one in (venv, alone, bare):
+        one.seed(0)
+    assert {key: space.shape for key, space in venv.observation_space.items()} == {
+        "belief": alone.observation_space.shape,
+        "state": (4,),
+    }
+    shown, features, raw = venv.reset(), alone.reset(), bare.reset()
+    ends = 0
+    for step in range(10):
+        np.testing.assert_array_equal(shown["belief"], features)
+        np.testing.assert_array_equal(shown["state"], raw["state"])
+        taken = actions(step)
+        shown, _, dones, infos = venv.step(taken)
+        features, _, _, others = alone.step(taken)
+        raw, _, _, facts = bare.step(taken)
+        for row in np.flatnonzero(dones):
+            ends += 1
+            last = infos[row]["terminal_observation"]
+            np.testing.assert_array_equal(last["belief"], others[row]["terminal_observation"])
+            np.testing.assert_array_equal(last["state"], facts[row]["terminal_observation"]["state"])
+    assert ends == 3 + 2 + 1
+
+
 def test_an_action_that_is_not_finite_does_not_reach_the_environments() -> None:
     venv = beliefs("filtered")
     venv.reset()
@@ -216,6 +241,8 @@ def test_an_action_that_is_not_finite_does_not_reach_the_environments() -> None:
     [
         (lambda: beliefs(key="eye"), "a frame under 'eye', received image, state; pass key="),
         (lambda: beliefs(venv=DummyVecEnv([partial(make_toy, width=24)])), r"received .*render at 16x16"),
+        (lambda: beliefs(beside="image"), "a vector under 'image', received Box"),
+        (lambda: beliefs(beside="truth"), "a vector under 'truth', received Dict"),
         (lambda: beliefs("pixels"), "expected one of mu, mu_sigma, filtered"),
         (
             lambda: BeliefVecEnv(toys(), toy_perceiver(), "filtered"),

@@ -146,6 +146,21 @@ def features_space(features: BeliefFeatures) -> gym.Space[Any]:
     return gym.spaces.Box(-np.inf, np.inf, (features.size,), np.float32)
 
 
+def vector_space(space: gym.Space[Any], key: str) -> gym.Space[Any]:
+    """Box (S,) float32 of the vector that observations of a space hold under `key`.
+
+    Raises:
+        ControlError: there is none.
+    """
+    held = space.spaces.get(key) if isinstance(space, gym.spaces.Dict) else None
+    if not isinstance(held, gym.spaces.Box) or len(held.shape) != 1:
+        raise ControlError(
+            f"observation: expected a vector under {key!r}, received {held or space}; wrap the environment "
+            "so that it shows one, or let the critic see beliefs"
+        )
+    return gym.spaces.Box(held.low.astype(np.float32), held.high.astype(np.float32), held.shape, np.float32)
+
+
 def check_action(action: Any, space: gym.Space[Any]) -> None:
     """Refuse continuous actions, of one robot or of several, that are not finite.
 

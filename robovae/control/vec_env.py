@@ -2,13 +2,20 @@
 
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
 from robovae.belief import Belief, Perceiver
 from robovae.control.bursts import Bursts
 from robovae.control.errors import ControlError
-from robovae.control.observation import belief_features, check_action, features_space, frame_key
+from robovae.control.observation import (
+    belief_features,
+    check_action,
+    features_space,
+    frame_key,
+    vector_space,
+)
 from robovae.filter import BeliefFilter
 
 try:
@@ -20,6 +27,9 @@ except ImportError as missing:
 
 Floats = NDArray[np.float32]
 Frames = NDArray[np.uint8]
+Seen = Floats | dict[str, Floats]
+BELIEF = "belief"
+"""The features, where observations hold more."""
 
 
 class BeliefVecEnv(VecEnvWrapper):
@@ -39,9 +49,12 @@ class BeliefVecEnv(VecEnvWrapper):
         drop: frames lost on purpose: the belief of a lost one says nothing (mu 0, sigma 1), so that a filter
             coasts. The first frame of an episode is never lost.
         rng: draws the losses; None is `default_rng(0)`.
+        beside: key of a vector in the Dict that is shown as well, (n, S) float32, for a critic that may see
+            what the policy does not. Observations are then Dicts of "belief", (n, F), and this key.
 
     Raises:
-        ControlError: the frames are not the perceiver's, or the settings do not go together.
+        ControlError: the frames are not the perceiver's, the settings do not go together, or there is no
+            vector under `beside`.
     """
 
     def __init__(
@@ -55,11 +68,16 @@ class BeliefVecEnv(VecEnvWrapper):
         key: str = "image",
         drop: Bursts | None = None,
         rng: np.random.Generator | None = None,
+        beside: str | None = None,
     ) -> None:
         self.perceiver = perceiver
         self._key = frame_key(venv.observation_space, perceiver, key)
         self._features = belief_features(venv.action_space, perceiver, features, stack, belief_filter)
-        super().__init__(venv, observation_space=features_space(self._features))
+        space = features_space(self._features)
+        self._beside = beside
+        if beside is not None:
+            space = gym.spaces.Dict({BELIEF: space, beside: vector_space(venv.observation_space, beside)})
+        super().__init__(venv, observation_space=space)
         source = np.random.default_rng(0) if rng is None else rng
         self._losses = [] if drop is None else [drop.stream(each) for each in source.spawn(self.num_envs)]
 
@@ -72,9 +90,10 @@ class BeliefVecEnv(VecEnvWrapper):
         """
         return self._features.belief
 
-    def reset(self) -> Floats:
+    def reset(self) -> Seen:
         """Begin an episode in each environment, (n, F)."""
-        return self._features.begin(self.perceiver(self._frames(self.venv.reset())))
+        observations = self.venv.reset()
+        return self._shown(self._features.begin(self.perceiver(self._frames(observations))), observations)
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Send the actions (n, A).
@@ -86,7 +105,7 @@ class BeliefVecEnv(VecEnvWrapper):
         self._actions = np.array(actions)
         self.venv.step_async(actions)
 
-    def step_wait(self) -> tuple[Floats, NDArray[Any], NDArray[np.bool_], list[dict[str, Any]]]:
+    def step_wait(self) -> tuple[Seen, NDArray[Any], NDArray[np.bool_], list[dict[str, Any]]]:
         """Receive features (n, F), rewards (n,), dones (n,) and infos, as any VecEnv gives them."""
         observations, rewards, dones, infos = self.venv.step_wait()
         shown = self._frames(observations)
@@ -99,9 +118,15 @@ class BeliefVecEnv(VecEnvWrapper):
         if len(ended):
             infos = list(infos)
             for row in ended:
-                infos[row] = {**infos[row], "terminal_observation": features[row].copy()}
+                last = self._shown(features[row].copy(), infos[row]["terminal_observation"])
+                infos[row] = {**infos[row], "terminal_observation": last}
             features[ended] = self._features.begin(seen[len(shown) :], ended)
-        return features, rewards, dones, infos
+        return self._shown(features, observations), rewards, dones, infos
+
+    def _shown(self, features: Floats, observations: Any) -> Seen:
+        if self._beside is None:
+            return features
+        return {BELIEF: features, self._beside: np.asarray(observations[self._beside], np.float32)}
 
     def _frames(self, observations: Any) -> Frames:
         frames: Frames = observations if self._key is None else observations[self._key]

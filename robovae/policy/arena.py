@@ -12,6 +12,7 @@ from robovae.collect.facts import describe
 from robovae.control.features import BeliefFeatures
 from robovae.control.vec_env import BeliefVecEnv
 from robovae.filter import BeliefFilter
+from robovae.policy.asymmetric import CRITIC
 from robovae.policy.config import PolicyConfig
 from robovae.policy.senses import Act, BeliefSense, Env, Sense, StateSense, check_camera, play, state_env
 
@@ -56,6 +57,7 @@ class Arena:
             belief_filter=belief_filter,
             drop=config.drop,
             rng=np.random.default_rng([config.seed, 1]),
+            beside=CRITIC if config.critic == "state" else None,
         )
         features = BeliefFeatures(perceiver.latent_dim, config.features, config.stack, belief_filter)
         return cls(

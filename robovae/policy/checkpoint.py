@@ -21,7 +21,8 @@ SB3, STATE, REPLAY, BEST = "sb3.zip", "state.json", "replay.safetensors", "best.
 ROWS = "progress.jsonl"
 _ASIDE = ".checkpoint."
 """Before the process id of who writes a checkpoint."""
-_REPLAYED = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+_SEEN = ("observations", "next_observations")
+_DONE = ("actions", "rewards", "dones", "timeouts")
 
 
 @dataclass
@@ -171,12 +172,22 @@ def _load_best(path: Path, learner: Any) -> Actor:
 def _save_replay(path: Path, learner: Any) -> None:
     buffer = learner.replay_buffer
     filled = buffer.buffer_size if buffer.full else buffer.pos
-    tensors = {name: torch.from_numpy(getattr(buffer, name)[:filled]) for name in _REPLAYED}
+    tensors = {name: torch.from_numpy(rows[:filled]) for name, rows in _remembered(buffer).items()}
     write_tensors(path, tensors, {"pos": str(buffer.pos), "full": str(int(buffer.full))})
 
 
 def _load_replay(path: Path, learner: Any) -> None:
     buffer, note, tensors = learner.replay_buffer, read_note(path), read_tensors(path)
-    for name in _REPLAYED:
-        getattr(buffer, name)[: len(tensors[name])] = tensors[name].numpy()
+    for name, rows in _remembered(buffer).items():
+        rows[: len(tensors[name])] = tensors[name].numpy()
     buffer.pos, buffer.full = int(note["pos"]), note["full"] == "1"
+
+
+def _remembered(buffer: Any) -> dict[str, Any]:
+    """The arrays of a replay buffer by name, those of a Dict observation one by one."""
+    found = {name: getattr(buffer, name) for name in _DONE}
+    for name in _SEEN:
+        rows = getattr(buffer, name)
+        parts = rows if isinstance(rows, dict) else {"": rows}
+        found |= {f"{name}.{key}" if key else name: part for key, part in parts.items()}
+    return found

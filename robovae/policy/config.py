@@ -83,6 +83,8 @@ class PolicyConfig:
     """Of the beliefs; see `BeliefFeatures`."""
     stack: int = 1
     """How many beliefs it sees at once; of filtered ones 1 is with the filter's memory, more are not."""
+    critic: Literal["belief", "state"] = "belief"
+    """What judges the actions of sac or tqc in training: it sees what the policy sees, or the true state."""
     envs: int = 4
     """Environments that are stepped together, so that their frames are encoded together."""
     seed: int = 0
@@ -134,6 +136,9 @@ class PolicyConfig:
         _check("gamma", gamma, gamma is None or 0 < gamma < 1, "between 0 and 1")
         _check("hidden", self.hidden, not self.hidden or min(self.hidden) >= 1, "units, 1 or more a layer")
         _check("checkpoint_seconds", self.checkpoint_seconds, self.checkpoint_seconds > 0, "more than 0")
+        _check("critic", self.critic, self.critic in ("belief", "state"), "belief or state")
+        parted = self.critic == "state" and (self.observation == "state" or self.algo not in OFF_POLICY)
+        _check("critic", self.critic, not parted, "belief, unless sac or tqc learns on beliefs")
         Bursts(self.drop_share, self.drop_longest)
 
     @property

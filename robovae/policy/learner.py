@@ -1,13 +1,13 @@
 """Stable-Baselines3's algorithms: made from a config, and the network that acts taken out of them."""
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from torch import nn
 
 from robovae.device import usable_device
+from robovae.policy.asymmetric import parted
 from robovae.policy.config import OFF_POLICY, PolicyConfig, PolicyError
 from robovae.policy.network import Activation, Actor, Head, check_space
 
@@ -28,7 +28,8 @@ TRAIN_SEEDS = 9000
 def make_learner(config: PolicyConfig, venv: VecEnv, steps: int = 0) -> BaseAlgorithm:
     """A fresh learner; resumed at `steps`, it draws other numbers than at the start.
 
-    Where observations are images, Stable-Baselines3's own convolutional network reads them.
+    Where observations are images, Stable-Baselines3's own convolutional network reads them; where they are
+    Dicts, actor and critics see what is theirs.
 
     Raises:
         PolicyError: sb3-contrib is missing for tqc, or the actions do not suit the algorithm.
@@ -36,7 +37,7 @@ def make_learner(config: PolicyConfig, venv: VecEnv, steps: int = 0) -> BaseAlgo
     check_space(venv.action_space, box_only=config.algo in OFF_POLICY)
     config = config.filled()
     common: dict[str, Any] = {
-        "policy": "CnnPolicy" if is_image_space(venv.observation_space) else "MlpPolicy",
+        "policy": _policy(config, venv.observation_space),
         "env": venv,
         "learning_rate": config.learning_rate,
         "batch_size": config.batch,
@@ -48,13 +49,14 @@ def make_learner(config: PolicyConfig, venv: VecEnv, steps: int = 0) -> BaseAlgo
     }
     if config.algo == "ppo":
         return sb3.PPO(n_steps=config.train_freq or 1, n_epochs=config.gradient_steps or 1, **common)
-    return _soft(config.algo)(
+    learner: BaseAlgorithm = _soft(config.algo)(
         train_freq=config.train_freq,
         gradient_steps=config.gradient_steps,
         learning_starts=config.learning_starts,
         buffer_size=config.buffer,
         **common,
     )
+    return learner
 
 
 def extract_actor(learner: BaseAlgorithm) -> Actor:
@@ -77,17 +79,23 @@ def extract_actor(learner: BaseAlgorithm) -> Actor:
     return Actor(tuple((_copy(one.weight), _copy(one.bias)) for one in layers), activation, head, space)
 
 
+def _policy(config: PolicyConfig, space: gym.Space[Any]) -> Any:
+    if isinstance(space, gym.spaces.Dict):
+        return parted(_soft(config.algo).policy_aliases["MultiInputPolicy"])
+    return "CnnPolicy" if is_image_space(space) else "MlpPolicy"
+
+
 def _copy(tensor: Any) -> Any:
     return np.array(tensor.detach().cpu().numpy(), np.float32)
 
 
-def _soft(algo: str) -> Callable[..., BaseAlgorithm]:
+def _soft(algo: str) -> Any:
     if algo == "sac":
-        return cast(Callable[..., BaseAlgorithm], sb3.SAC)
+        return sb3.SAC
     try:
         from sb3_contrib import TQC
     except ImportError as missing:
         raise PolicyError(
             'algo tqc: expected sb3-contrib, received none; pip install "robovae[rl]"'
         ) from missing
-    return cast(Callable[..., BaseAlgorithm], TQC)
+    return TQC
