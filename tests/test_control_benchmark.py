@@ -24,6 +24,7 @@ from robovae.cli import control
 from robovae.cli.control import Control, control_run, env_maker, loop_config
 from robovae.cli.control_tables import loop_tables
 from robovae.closed_loop import BLIND, Cast, ClosedLoopError, LoopConfig, Played, play
+from robovae.control import BeliefFeatures
 from robovae.dynamics import FilterDynamics
 from robovae.episodes import write_episode
 from robovae.errors import RobovaeError
@@ -74,8 +75,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     calibrate_with(FilterDynamics(latents, 2, 6), path, data)
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps({**config, "render_spec": FACTS.render_spec}))
-    memory = BeliefFilter.load(path).memory_dim
-    write_policy(path, "", "belief", "filtered", 2 * latents + memory, 0)
+    width = BeliefFeatures(latents, "filtered", 1, BeliefFilter.load(path)).size
+    write_policy(path, "", "belief", "filtered", width, 0)
     write_policy(path, "mu", "belief", "mu", latents, 1)
     write_policy(path, "state", "state", "mu", 4, 3)
     return path

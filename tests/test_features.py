@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +11,10 @@ from robovae.control import FEATURES, BeliefFeatures, ControlError
 from tests.toy_beliefs import LATENTS, MEMORY, make_filter, random_belief, toy_filter
 
 KINDS = [("mu", 1), ("mu", 3), ("mu_sigma", 1), ("mu_sigma", 3), ("filtered", 1), ("filtered", 3)]
+
+
+RECALL = 4 * 2
+"""Numbers of the last actions."""
 
 
 def features(kind: str, stack: int = 1) -> BeliefFeatures:
@@ -27,8 +32,8 @@ def action(count: int, seed: int = 0) -> np.ndarray:
         ("mu", 3, 3 * LATENTS),
         ("mu_sigma", 1, 2 * LATENTS),
         ("mu_sigma", 3, 6 * LATENTS),
-        ("filtered", 1, 2 * LATENTS + MEMORY),
-        ("filtered", 3, 3 * LATENTS),
+        ("filtered", 1, 2 * LATENTS + MEMORY + RECALL),
+        ("filtered", 3, 3 * LATENTS + RECALL),
     ],
 )
 def test_size_is_what_comes_out(kind: str, stack: int, size: int) -> None:
@@ -53,18 +58,22 @@ def test_mu_sigma_shows_both_of_each_moment() -> None:
     np.testing.assert_array_equal(made.update(b), np.concatenate([a.mu, a.sigma, b.mu, b.sigma], axis=1))
 
 
-def test_filtered_shows_the_filters_own_mean_its_move_over_three_steps_and_the_memory() -> None:
+def test_filtered_shows_the_filters_own_mean_its_move_over_three_steps_the_memory_and_the_actions() -> None:
     made, judge = features("filtered"), make_filter(LATENTS, 2)
     judge.reset()
     last = judge.update(random_belief(2)).mu
     np.testing.assert_array_equal(
-        made.begin(random_belief(2)), np.concatenate([last, np.zeros((2, LATENTS + MEMORY))], axis=1)
+        made.begin(random_belief(2)), np.concatenate([last, np.zeros((2, LATENTS + MEMORY + RECALL))], axis=1)
     )
-    for step in range(1, 4):
+    recent = [np.zeros((2, 2), np.float32)] * 4
+    for step in range(1, 7):
+        recent = [*recent[1:], action(2, step)]
         belief = judge.update(random_belief(2, step), action(2, step))
         shown = made.update(random_belief(2, step), action(2, step))
         np.testing.assert_allclose(
-            shown, np.concatenate([belief.mu, 3 * (belief.mu - last), judge.memory], axis=1), atol=1e-6
+            shown,
+            np.concatenate([belief.mu, 3 * (belief.mu - last), judge.memory, *recent], axis=1),
+            atol=1e-6,
         )
         last = belief.mu
         np.testing.assert_array_equal(made.belief.mu, belief.mu)
@@ -75,13 +84,16 @@ def test_a_stack_of_filtered_ones_shows_their_moves_and_the_last_mean() -> None:
     made, judge = features("filtered", 3), make_filter(LATENTS, 2)
     judge.reset()
     means = [judge.update(random_belief(2)).mu] * 3
-    still = np.zeros((2, 2 * LATENTS))
-    np.testing.assert_array_equal(made.begin(random_belief(2)), np.concatenate([still, means[0]], axis=1))
-    for step in range(1, 5):
+    still, none = np.zeros((2, 2 * LATENTS)), np.zeros((2, RECALL))
+    shown = made.begin(random_belief(2))
+    np.testing.assert_array_equal(shown, np.concatenate([still, means[0], none], axis=1))
+    recent = [np.zeros((2, 2), np.float32)] * 4
+    for step in range(1, 7):
+        recent = [*recent[1:], action(2, step)]
         means.append(judge.update(random_belief(2, step), action(2, step)).mu)
         shown = made.update(random_belief(2, step), action(2, step))
         older, old, new = means[-3:]
-        wanted = np.concatenate([3 * (old - older), 3 * (new - old), new], axis=1)
+        wanted = np.concatenate([3 * (old - older), 3 * (new - old), new, *recent], axis=1)
         np.testing.assert_allclose(shown, wanted, atol=1e-6)
 
 
@@ -210,3 +222,16 @@ def test_filtered_must_have_an_action_and_one_that_fits() -> None:
         made.update(random_belief(1))
     with pytest.raises(BeliefError, match=r"action: expected finite numbers \(1, 2\), received \(1, 3\)"):
         made.update(random_belief(1), np.zeros((1, 3)))
+
+
+def test_actions_are_shown_in_their_usual_sizes_and_forgotten_with_their_episode() -> None:
+    belief_filter = make_filter(LATENTS, 2)
+    belief_filter.dynamics.action_scale.copy_(torch.tensor([2.0, 0.5]))
+    made = BeliefFeatures(LATENTS, "filtered", 1, belief_filter)
+    made.begin(random_belief(2))
+    for step in range(3):
+        shown = made.update(random_belief(2, step), np.full((2, 2), step + 1.0, np.float32))
+    np.testing.assert_allclose(shown[:, -RECALL:], [[0, 0, 0.5, 2, 1, 4, 1.5, 6]] * 2)
+    assert not made.begin(random_belief(1), [1])[:, -RECALL:].any()
+    shown = made.update(random_belief(2), np.ones((2, 2), np.float32))
+    np.testing.assert_allclose(shown[:, -RECALL:], [[0.5, 2, 1, 4, 1.5, 6, 0.5, 2], [0] * 6 + [0.5, 2]])

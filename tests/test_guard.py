@@ -580,7 +580,7 @@ def wrong_parts(run: Path) -> dict[str, tuple[str, dict]]:
         "fallback's actions": ("fallback: expected actions", {"fallback": other}),
         "policy's features": ("learnt with, received filtered", {"policy": sees_mu}),
         "fallback's features": ("fallback: expected one that sees filtered", {"fallback": sees_mu}),
-        "SB3's features": ("expected one that sees 22 numbers", {"policy": seen}),
+        "SB3's features": ("expected one that sees 30 numbers", {"policy": seen}),
         "unknown features": ("expected one of mu", {"features": "pixels"}),
         "no policy": ("callable of features, received int", {"policy": 3}),
         "unknown fallback": ("did you mean 'hold'", {"fallback": "hald"}),
@@ -623,7 +623,7 @@ def belief_policy(run: Path, features: str = "filtered"):
     from robovae.policy.belief_policy import BeliefPolicy
     from robovae.policy.network import Actor
 
-    width = 2 * LATENTS + 6 if features == "filtered" else LATENTS
+    width = 2 * LATENTS + 6 + 4 * 2 if features == "filtered" else LATENTS
     rng = np.random.default_rng(0)
     layer = (rng.normal(size=(2, width)).astype(np.float32), np.zeros(2, np.float32))
     actor = Actor((layer,), "tanh", "squashed", BOX)
@@ -818,7 +818,7 @@ def test_the_code_of_the_page_runs(tmp_path, monkeypatch) -> None:
     scores = [{name: rng.normal(size=20) for name in (*SCORES, *TEMPORAL)} for _ in range(40)]
     rates = MonitorConfig(alpha=0.1, alpha_gate=0.1, tail=0.1)
     calibrate(scores[:20], scores[20:], rates, run_digest(where, SCORING)).save(where / "monitor.json")
-    width = 2 * LATENTS + dynamics.cell.hidden_size
+    width = BeliefFeatures(LATENTS, "filtered", 1, BeliefFilter(dynamics)).size
     layer = (rng.normal(size=(2, width)).astype(np.float32), np.zeros(2, np.float32))
     actor = Actor((layer,), "tanh", "squashed", camera.action_space)
     record = {"observation": "image", "features": "filtered", "stack": 1, **fingerprints(where, "filtered")}

@@ -109,7 +109,7 @@ def test_a_frame_may_be_the_whole_observation_or_have_another_name() -> None:
 def test_gymnasiums_own_vectors_take_it() -> None:
     envs = gym.vector.SyncVectorEnv([partial(wrapped, "filtered")] * 2)
     shown, _ = envs.reset(seed=0)
-    assert shown.shape == (2, 2 * LATENTS + MEMORY)
+    assert shown.shape == (2, 2 * LATENTS + MEMORY + 4 * 2)
     assert shown.dtype == np.float32
     np.testing.assert_array_equal(shown[1], wrapped("filtered").reset(seed=1)[0])
     envs.close()

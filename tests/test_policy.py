@@ -280,7 +280,7 @@ def test_what_is_no_policy_is_refused(run):
     save_random(run)
     record = json.loads((run / "policy" / "policy.json").read_text())
     for broken, match in (
-        ({**record, "format": 9}, "expected format 2"),
+        ({**record, "format": 9}, "expected format 3"),
         ({key: record[key] for key in record if key != "features"}, "expected a whole record"),
         ({**record, "stack": "two"}, "expected a whole record"),
         ({key: record[key] for key in record if key != "filter"}, "learnt with the filter of this run"),

@@ -115,7 +115,7 @@ def test_the_replay_buffer_holds_latents() -> None:
     )
     agent.learn(60)
     buffer = agent.replay_buffer
-    assert buffer.observations.shape == (100, 3, 2 * LATENTS + MEMORY)
+    assert buffer.observations.shape == (100, 3, 2 * LATENTS + MEMORY + 4 * 2)
     assert buffer.observations.dtype == np.float32
     filled = slice(0, buffer.pos)
     here, there, done = (

@@ -11,18 +11,21 @@ from robovae.filter import BeliefFilter
 
 Floats = NDArray[np.float32]
 FEATURES = ("mu", "mu_sigma", "filtered")
-"""Means; means and standard deviations; filtered means, how they move, and the filter's memory."""
+"""Means; means and standard deviations; filtered means, moves, the memory of the filter, and last actions."""
 _PACE = 3.0
 """Steps over which a filtered mean's last move is drawn out: that of one step is small beside the mean."""
+_RECALL = 4
+"""Actions that filtered features show: where a limb is hard to see, what drove it tells its pose and pace."""
 
 
 class BeliefFeatures:
     """What a policy sees of the beliefs of B robots.
 
     "mu" gives D numbers, "mu_sigma" 2 D (mu, then sigma), of the last `stack` beliefs, oldest first.
-    "filtered" gives 2 D + M: the mean of the filtered belief, how far it would go in three steps at its last
-    pace, and what the filter remembers of all before; both know velocity. A stack shows the last moves, each
-    drawn out likewise, and the mean, D x stack: less, and easier to learn from for a robot that balances.
+    "filtered" gives 2 D + M + 4 A: the mean of the filtered belief, how far it would go in three steps at its
+    last pace, what the filter remembers of all before, and the last four actions, oldest first, each in its
+    usual size. A stack shows the last moves, each drawn out likewise, the mean and the actions,
+    D x stack + 4 A: less, and easier to learn from for a robot that balances.
 
     Beliefs go in, not frames: for a frame that is not to be trusted, put in `BeliefFilter.silence()`.
 
@@ -57,8 +60,8 @@ class BeliefFeatures:
     def size(self) -> int:
         """F, width of the features."""
         if self._filter is not None:
-            one = 2 * self.latent_dim + self._filter.memory_dim
-            return one if self.stack == 1 else self.latent_dim * self.stack
+            memory = self._filter.memory_dim if self.stack == 1 else 0
+            return self.latent_dim * self._depth + memory + _RECALL * self._filter.action_dim
         return self.latent_dim * self.stack * (2 if self.features == "mu_sigma" else 1)
 
     @property
@@ -78,6 +81,7 @@ class BeliefFeatures:
         self._seen: Floats = np.zeros((0, self._depth, 1), np.float32)
         if self._filter is not None:
             self._filter.reset()
+            self._actions = RecentActions(self._filter.action_scale)
 
     def begin(self, belief: Belief, rows: ArrayLike | None = None) -> Floats:
         """Take in the first beliefs of sequences; a stack is filled with copies of them.
@@ -97,12 +101,16 @@ class BeliefFeatures:
             self.reset()
             self._belief = belief if self._filter is None else self._filter.update(belief)
             self._seen = np.repeat(self._latest(self._belief)[:, None], self._depth, axis=1)
+            if self._filter is not None:
+                self._actions.begin(len(belief))
             return self._flat()
         chosen = self._checked_rows(rows)
         _check_belief(belief, (len(chosen), self.latent_dim))
         first = belief if self._filter is None else self._filter.begin(belief, chosen)
         self._belief = _with_rows(self.belief, first, chosen)
         self._seen[chosen] = self._latest(self._belief)[chosen, None]
+        if self._filter is not None:
+            self._actions.forget(chosen)
         return self._flat()[chosen]
 
     def update(self, belief: Belief, action: ArrayLike | None = None) -> Floats:
@@ -124,6 +132,7 @@ class BeliefFeatures:
             if action is None:
                 raise ControlError('action: expected what led to these frames for "filtered", received none')
             belief = self._filter.update(belief, action)
+            self._actions.add(np.asarray(action, np.float32).reshape(len(belief), -1))
         self._belief = belief
         self._seen = np.concatenate([self._seen[:, 1:], self._latest(belief)[:, None]], axis=1)
         return self._flat()
@@ -136,7 +145,8 @@ class BeliefFeatures:
 
     def _flat(self) -> Floats:
         if self._filter is not None:
-            return filtered_features(self._seen, self._filter.memory if self.stack == 1 else None)
+            memory = self._filter.memory if self.stack == 1 else None
+            return filtered_features(self._seen, memory, self._actions.seen)
         flat: Floats = self._seen.reshape(len(self._seen), -1).copy()
         return flat
 
@@ -149,20 +159,50 @@ class BeliefFeatures:
         return chosen
 
 
-def filtered_features(means: Floats, memory: Floats | None) -> Floats:
+class RecentActions:
+    """The last actions of B robots, in their usual sizes; before the first ones were zeros.
+
+    Args:
+        scale: usual size of each, (A,).
+    """
+
+    def __init__(self, scale: Floats) -> None:
+        self._scale = scale
+        self.begin(0)
+
+    @property
+    def seen(self) -> Floats:
+        """Oldest first, (B, 4 A)."""
+        return self._rows.reshape(len(self._rows), -1)
+
+    def begin(self, count: int) -> None:
+        """So many robots have not acted yet."""
+        self._rows = np.zeros((count, _RECALL, len(self._scale)), np.float32)
+
+    def forget(self, rows: NDArray[np.int64]) -> None:
+        """Some of them begin anew."""
+        self._rows[rows] = 0.0
+
+    def add(self, action: Floats) -> None:
+        """All of them have acted, (B, A)."""
+        self._rows = np.concatenate([self._rows[:, 1:], (action / self._scale)[:, None]], axis=1)
+
+
+def filtered_features(means: Floats, memory: Floats | None, actions: Floats) -> Floats:
     """What "filtered" shows.
 
     Args:
         means: the last filtered means, oldest first, (B, K, D).
         memory: of the filter, (B, M), where there is no stack.
+        actions: the last ones, (B, 4 A).
 
     Returns:
-        The K - 1 moves, drawn out, then the last mean, (B, K D); with a memory mean, moves, memory,
-        (B, K D + M).
+        The K - 1 moves, drawn out, then the last mean, and the actions, (B, K D + 4 A); with a memory mean,
+        moves, memory, actions, (B, K D + M + 4 A).
     """
     mean, moves = means[:, -1], (_PACE * np.diff(means, axis=1)).reshape(len(means), -1)
     parts = [moves, mean] if memory is None else [mean, moves, memory]
-    return np.concatenate(parts, axis=1, dtype=np.float32)
+    return np.concatenate([*parts, actions], axis=1, dtype=np.float32)
 
 
 def _check(latent_dim: int, features: str, stack: int, belief_filter: BeliefFilter | None) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from robovae.belief import Belief
 from robovae.control import FEATURES, BeliefFeatures
-from robovae.control.features import filtered_features
+from robovae.control.features import RecentActions, filtered_features
 from robovae.dreaming.errors import DreamError
 
 Floats = NDArray[np.float32]
@@ -32,12 +32,15 @@ Policy = ActsOnFeatures | Callable[[Floats], ArrayLike] | NDArray[Any]
 class Actor(Protocol):
     """Follows beliefs, and acts on the last one."""
 
-    def follow(self, belief: Belief, memory: Floats, frame: Belief | None = None) -> None:
+    def follow(
+        self, belief: Belief, memory: Floats, action: Floats | None = None, frame: Belief | None = None
+    ) -> None:
         """Take in the next belief, (1, D), and what the dynamics remember with it, (1, M).
 
         Args:
             belief: filtered, or dreamt.
             memory: of the dynamics.
+            action: what led there, (A,); nothing leads to the first belief.
             frame: what the frame says on its own, where there is one.
         """
 
@@ -51,7 +54,9 @@ class Replay:
     def __init__(self, actions: Floats) -> None:
         self._rows = iter(actions)
 
-    def follow(self, belief: Belief, memory: Floats, frame: Belief | None = None) -> None:
+    def follow(
+        self, belief: Belief, memory: Floats, action: Floats | None = None, frame: Belief | None = None
+    ) -> None:
         """Nothing to see."""
 
     def act(self) -> Floats:
@@ -66,17 +71,20 @@ class Responder:
         policy: features (F,) -> action (A,).
         features: one of `robovae.control.FEATURES`.
         stack: how many beliefs it sees at once.
-        action_dim: A that is expected.
+        action_scale: usual size of each action that is expected, (A,).
     """
 
     def __init__(
-        self, policy: Callable[[Floats], ArrayLike], features: str, stack: int, action_dim: int
+        self, policy: Callable[[Floats], ArrayLike], features: str, stack: int, action_scale: Floats
     ) -> None:
-        self._policy, self._features, self._stack, self._action_dim = policy, features, stack, action_dim
+        self._policy, self._features, self._stack = policy, features, stack
+        self._action_dim, self._actions = len(action_scale), RecentActions(action_scale)
         self._seen: BeliefFeatures | None = None
         self._shown = np.zeros(0, np.float32)
 
-    def follow(self, belief: Belief, memory: Floats, frame: Belief | None = None) -> None:
+    def follow(
+        self, belief: Belief, memory: Floats, action: Floats | None = None, frame: Belief | None = None
+    ) -> None:
         """See what a loop would show: "filtered" the belief, which is filtered, others the frame's own."""
         filtered = self._features == "filtered"
         seen = belief if filtered or frame is None else frame
@@ -84,11 +92,14 @@ class Responder:
             kind, depth = ("mu", max(self._stack, 2)) if filtered else (self._features, self._stack)
             self._seen = BeliefFeatures(seen.mu.shape[1], kind, depth)
             shown = self._seen.begin(seen)
+            self._actions.begin(1)
         else:
             shown = self._seen.update(seen)
+        if action is not None:
+            self._actions.add(action[None])
         if filtered:
             means = shown.reshape(1, self._seen.stack, -1)
-            shown = filtered_features(means, memory if self._stack == 1 else None)
+            shown = filtered_features(means, memory if self._stack == 1 else None, self._actions.seen)
         self._shown = shown[0]
 
     def act(self) -> Floats:
@@ -102,13 +113,13 @@ class Responder:
         )
 
 
-def actor(policy: Policy, steps: int, action_dim: int, features: str, stack: int) -> Actor:
+def actor(policy: Policy, steps: int, action_scale: Floats, features: str, stack: int) -> Actor:
     """Who acts for a policy in any of its forms.
 
     Args:
         policy: see `Policy`.
         steps: how many actions it will be asked for.
-        action_dim: A.
+        action_scale: usual size of each action, (A,).
         features: what a bare callable sees; a `BeliefPolicy` knows its own.
         stack: the same of the number of beliefs.
 
@@ -118,7 +129,7 @@ def actor(policy: Policy, steps: int, action_dim: int, features: str, stack: int
     """
     if isinstance(policy, ActsOnFeatures):
         act = policy.act
-        return actor(lambda x: act(x[None])[0], steps, action_dim, policy.features, policy.stack)
+        return actor(lambda x: act(x[None])[0], steps, action_scale, policy.features, policy.stack)
     if callable(policy):
         if features not in FEATURES:
             raise DreamError(
@@ -127,13 +138,13 @@ def actor(policy: Policy, steps: int, action_dim: int, features: str, stack: int
             )
         if stack < 1:
             raise DreamError(f"stack: expected 1 or more, received {stack}")
-        return Responder(policy, features, stack, action_dim)
+        return Responder(policy, features, stack, action_scale)
     if not isinstance(policy, np.ndarray):
         raise DreamError(
             f"policy: expected a BeliefPolicy, a callable or an array of actions, received "
             f"{type(policy).__name__}; pass robovae.load_policy(run)"
         )
-    return Replay(checked(policy, (steps, action_dim), "actions"))
+    return Replay(checked(policy, (steps, len(action_scale)), "actions"))
 
 
 def checked(actions: NDArray[Any], shape: tuple[int, ...], what: str) -> Floats:

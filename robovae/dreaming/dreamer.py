@@ -74,15 +74,14 @@ class Dreamer:
         """The same without the frames."""
         if steps < 1:
             raise DreamError(f"steps: expected 1 or more, received {steps}")
-        action_dim = self.dynamics.action_scale.numel()
-        acting = actor(policy, steps, action_dim, features, stack)
-        beliefs, taken = self._beginning(start, action_dim)
         followed = BeliefFilter(self.dynamics)
+        acting = actor(policy, steps, followed.action_scale, features, stack)
+        beliefs, taken = self._beginning(start, followed.action_dim)
         last = followed.update(beliefs[0])
-        acting.follow(last, followed.memory, beliefs[0])
+        acting.follow(last, followed.memory, frame=beliefs[0])
         for step, action in enumerate(taken, 1):
             last = followed.update(beliefs[step], action[None])
-            acting.follow(last, followed.memory, beliefs[step])
+            acting.follow(last, followed.memory, action, beliefs[step])
         return Imagined(start=beliefs[-1], **self._onward(last, followed.memory, acting, steps, rng))
 
     def _beginning(self, start: Start, action_dim: int) -> tuple[Belief, NDArray[np.float32]]:
@@ -121,7 +120,7 @@ class Dreamer:
             else:  # a draw is known exactly
                 z, width = prior.sample(_normal(rng, z)), torch.full_like(z, LOG_SIGMA_RANGE[0])
             belief = Belief(z.numpy(), prior.sigma.numpy())
-            acting.follow(belief, held.numpy())
+            acting.follow(belief, held.numpy(), action)
             rows.append((belief.mu[0], prior.mu.numpy()[0], belief.sigma[0], action))
         columns = (np.stack(column) for column in zip(*rows, strict=True))
         return dict(zip(("z", "mu", "sigma", "actions"), columns, strict=True))

@@ -60,6 +60,12 @@ class BeliefFilter:
         return self.dynamics.action_scale.numel()
 
     @property
+    def action_scale(self) -> Floats:
+        """Usual size of each action, (A,)."""
+        found: Floats = self.dynamics.action_scale.numpy().copy()
+        return found
+
+    @property
     def memory_dim(self) -> int:
         """M, width of `memory`."""
         return self.dynamics.cell.hidden_size

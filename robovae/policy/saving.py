@@ -16,7 +16,7 @@ from robovae.records import read_json, write_json
 from robovae.run.directory import read_tensors, write_tensors
 from robovae.uncertainty.model import FILE as UNCERTAINTY
 
-FORMAT = 2
+FORMAT = 3
 """Version of policy.json, of the names in policy.safetensors, and of what features are."""
 RECORD, WEIGHTS = "policy.json", "policy.safetensors"
 
