@@ -79,8 +79,7 @@ class Interrupt:
         ({"hidden": (0,)}, "hidden: expected units"),
         ({"batch": 1}, "batch: expected at least 2"),
         ({"critic": "image"}, "critic: expected belief or state, received 'image'"),
-        ({"critic": "state", "algo": "ppo"}, "critic: expected belief, .* received 'state'"),
-        ({"critic": "state", "observation": "state"}, "critic: expected belief, .* received 'state'"),
+        ({"critic": "state", "algo": "ppo"}, "critic: expected belief: ppo .* received 'state'"),
         ({"checkpoint_seconds": 0}, "checkpoint_seconds: expected more than 0"),
     ],
 )

@@ -156,7 +156,7 @@ def vector_space(space: gym.Space[Any], key: str) -> gym.Space[Any]:
     if not isinstance(held, gym.spaces.Box) or len(held.shape) != 1:
         raise ControlError(
             f"observation: expected a vector under {key!r}, received {held or space}; wrap the environment "
-            "so that it shows one, or let the critic see beliefs"
+            "so that it shows one, or go without (critic belief)"
         )
     return gym.spaces.Box(held.low.astype(np.float32), held.high.astype(np.float32), held.shape, np.float32)
 

@@ -83,8 +83,8 @@ class PolicyConfig:
     """Of the beliefs; see `BeliefFeatures`."""
     stack: int = 1
     """How many beliefs it sees at once; of filtered ones 1 is with the filter's memory, more are not."""
-    critic: Literal["belief", "state"] = "belief"
-    """What judges the actions of sac or tqc in training: it sees what the policy sees, or the true state."""
+    critic: Literal["belief", "state"] | None = None
+    """What judges actions in training sees: the true state, or, of ppo, what the policy sees."""
     envs: int = 4
     """Environments that are stepped together, so that their frames are encoded together."""
     seed: int = 0
@@ -136,9 +136,9 @@ class PolicyConfig:
         _check("gamma", gamma, gamma is None or 0 < gamma < 1, "between 0 and 1")
         _check("hidden", self.hidden, not self.hidden or min(self.hidden) >= 1, "units, 1 or more a layer")
         _check("checkpoint_seconds", self.checkpoint_seconds, self.checkpoint_seconds > 0, "more than 0")
-        _check("critic", self.critic, self.critic in ("belief", "state"), "belief or state")
-        parted = self.critic == "state" and (self.observation == "state" or self.algo not in OFF_POLICY)
-        _check("critic", self.critic, not parted, "belief, unless sac or tqc learns on beliefs")
+        _check("critic", self.critic, self.critic in (None, "belief", "state"), "belief or state")
+        beside = self.critic != "state" or self.observation == "state" or self.algo in OFF_POLICY
+        _check("critic", self.critic, beside, "belief: ppo judges by what the policy sees")
         Bursts(self.drop_share, self.drop_longest)
 
     @property
@@ -153,7 +153,8 @@ class PolicyConfig:
 
     def filled(self) -> Self:
         """The same with the algorithm's defaults in the place of None."""
-        defaults = {**DEFAULTS[self.algo], "buffer": min(self.steps, LARGEST_BUFFER)}
+        critic = "state" if self.observation == "state" or self.algo in OFF_POLICY else "belief"
+        defaults = {**DEFAULTS[self.algo], "buffer": min(self.steps, LARGEST_BUFFER), "critic": critic}
         return replace(
             self, **{name: value for name, value in defaults.items() if getattr(self, name) is None}
         )
