@@ -47,7 +47,7 @@ def test_the_page_shows_three_ways() -> None:
 def test_the_code_about_policies_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     space = run(SNIPPETS[:2], {})
-    width = 2 * 8 + 32  # of ModelConfig.tiny(): latents, their pace, and memory
+    width = 2 * 8 + 32 + 4 * 2  # of ModelConfig.tiny(): latents, their pace, memory, and four actions of two
     assert space["agent"].replay_buffer.obs_shape == (width,)
     assert space["buffer"]["seen"].shape == (110, width)
     assert space["buffer"]["seen"].any(1).all()

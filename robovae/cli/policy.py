@@ -22,7 +22,7 @@ class Policy:
 
     Stable-Baselines3 does the learning, on latents instead of pixels: pip install "robovae[rl]". Interrupted,
     the same command goes on. The weights that did best on seeds 25000- are kept, and judged on seeds 20000-.
-    The critics of sac and tqc see the simulator's true state, in training alone (--critic belief: they do not).
+    In training alone, the critics of sac and tqc see the true state of the simulator (not: --critic belief).
     `robovae.load_policy(RUN)` then acts on frames, and `robovae collect --policy RUN` collects with it.
 
     Examples:

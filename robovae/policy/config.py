@@ -84,7 +84,7 @@ class PolicyConfig:
     stack: int = 1
     """How many beliefs it sees at once; of filtered ones 1 is with the filter's memory, more are not."""
     critic: Literal["belief", "state"] | None = None
-    """What judges actions in training sees: the true state, or, of ppo, what the policy sees."""
+    """What the critic, which serves training alone, sees: the true state, or (ppo) what the policy does."""
     envs: int = 4
     """Environments that are stepped together, so that their frames are encoded together."""
     seed: int = 0
