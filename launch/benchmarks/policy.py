@@ -3,7 +3,8 @@
     python launch/benchmarks/policy.py --runs runs/reacher --data data/reacher --seeds 0 1 2    # hours
 
 All arms go through the same training: the true state, beliefs (mu and mu_sigma of 3 frames, filtered), and,
-of 3 frames each, principal components, an untrained encoder of the same architecture, and RUN/ae. Policies
+of 3 frames each, principal components, an untrained encoder of the same architecture, and RUN/ae. Critics see
+the true state, but those of components and of pixels, which see what is acted on. Policies
 are kept as RUN/policy-ARM-sSEED (rivals: RUN/rivals/..., RUN/ae/...), and finished ones are skipped, so that
 the same command goes on after an interruption. Stable-Baselines3's `CnnPolicy` on 3 frames learns a few steps
 a second: only a stretch of it is run, and its seconds are extrapolated; it is granted that it needs no more
