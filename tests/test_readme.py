@@ -87,7 +87,7 @@ def test_the_python_in_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     save_model(run, model)
     save_uncertainty(run, Uncertainty(model.vae))
     save_dynamics(run, FilterDynamics.of(model.dynamics))
-    width = 2 * model.vae.config.latent_dim + model.vae.config.dynamics_hidden
+    width = 2 * model.vae.config.latent_dim + model.vae.config.dynamics_hidden + 4 * model.facts.action_dim
     layer = (np.zeros((2, width), np.float32), np.zeros(2, np.float32))
     actor = Actor((layer,), "relu", "squashed", Box(-1.0, 1.0, (2,), np.float32))
     record = {"observation": "belief", "features": "filtered", "stack": 1, **fingerprints(run, "filtered")}
