@@ -9,8 +9,8 @@ from robovae.control.bursts import Bursts
 from robovae.errors import RobovaeError
 
 Kind = Literal["start", "resume", "step", "evaluation", "skip"]
-Algo = Literal["sac", "ppo", "tqc"]
-OFF_POLICY = ("sac", "tqc")
+Algo = Literal["sac", "ppo", "tqc", "dagger"]
+OFF_POLICY = ("sac", "tqc", "dagger")
 """Algorithms that learn from a replay buffer, and move within the bounds of a Box."""
 LARGEST_BUFFER = 200_000
 
@@ -26,6 +26,7 @@ _SOFT: dict[str, Any] = {
 DEFAULTS: dict[str, dict[str, Any]] = {
     "sac": _SOFT,
     "tqc": _SOFT,
+    "dagger": {**_SOFT, "gradient_steps": 4, "learning_starts": 4000},
     "ppo": {
         "learning_rate": 3e-4,
         "batch": 64,
@@ -74,7 +75,7 @@ class PolicyConfig:
     """
 
     algo: Algo = "sac"
-    """Soft actor-critic, proximal policy optimisation, or truncated quantile critics."""
+    """Soft actor-critic, proximal policy optimisation, truncated quantile critics, or a teacher's pupil."""
     steps: int = 50_000
     """Steps of all environments together."""
     observation: Literal["belief", "state"] = "belief"
@@ -83,6 +84,8 @@ class PolicyConfig:
     """Of the beliefs; see `BeliefFeatures`."""
     stack: int = 1
     """How many beliefs it sees at once; of filtered ones 1 is with the filter's memory, more are not."""
+    teacher: str = "state"
+    """Of dagger: name of the policy of this run that is imitated; it sees the true state."""
     critic: Literal["belief", "state"] | None = None
     """What the critic, which serves training alone, sees: the true state, or (ppo) what the policy does."""
     envs: int = 4
@@ -104,9 +107,9 @@ class PolicyConfig:
     train_freq: int | None = None
     """Steps of each environment between two rounds of updates: 1, ppo 512."""
     gradient_steps: int | None = None
-    """Updates in a round: 2, half of the steps that 4 environments gather; ppo: passes over them, 10."""
+    """Updates in a round: 2, half of the steps that 4 environments gather; dagger 4; ppo: passes, 10."""
     learning_starts: int | None = None
-    """Random steps before the first update: 1000, ppo none."""
+    """Random steps before the first update: 1000, ppo none; of dagger the teacher's, 4000."""
     hidden: tuple[int, ...] | None = None
     """Units of each hidden layer: 256 256, ppo 64 64."""
     gamma: float | None = None
@@ -130,7 +133,7 @@ class PolicyConfig:
         least = {"batch": 2, "train_freq": 1, "gradient_steps": 1, "learning_starts": 0, "buffer": 1}
         given = {name: low for name, low in least.items() if getattr(self, name) is not None}
         check_least(self, PolicyError, **given)
-        _check("algo", self.algo, self.algo in DEFAULTS, "sac, ppo or tqc")
+        _check("algo", self.algo, self.algo in DEFAULTS, "sac, ppo, tqc or dagger")
         rate, gamma = self.learning_rate, self.gamma
         _check("learning_rate", rate, rate is None or rate > 0, "more than 0")
         _check("gamma", gamma, gamma is None or 0 < gamma < 1, "between 0 and 1")
@@ -139,6 +142,14 @@ class PolicyConfig:
         _check("critic", self.critic, self.critic in (None, "belief", "state"), "belief or state")
         beside = self.critic != "state" or self.observation == "state" or self.algo in OFF_POLICY
         _check("critic", self.critic, beside, "belief: ppo judges by what the policy sees")
+        if self.algo == "dagger":
+            _check(
+                "observation",
+                self.observation,
+                self.observation == "belief",
+                "belief: the teacher sees state",
+            )
+            _check("critic", self.critic, self.critic != "belief", "state: the teacher sees it")
         Bursts(self.drop_share, self.drop_longest)
 
     @property

@@ -9,6 +9,7 @@ from torch import nn
 from robovae.device import usable_device
 from robovae.policy.asymmetric import parted
 from robovae.policy.config import OFF_POLICY, PolicyConfig, PolicyError
+from robovae.policy.dagger import Dagger
 from robovae.policy.network import Activation, Actor, Head, check_space
 
 try:
@@ -25,7 +26,9 @@ TRAIN_SEEDS = 9000
 """Seeds of environments in training lie below this, in the range of the train split."""
 
 
-def make_learner(config: PolicyConfig, venv: VecEnv, steps: int = 0) -> BaseAlgorithm:
+def make_learner(
+    config: PolicyConfig, venv: VecEnv, steps: int = 0, teacher: Actor | None = None
+) -> BaseAlgorithm:
     """A fresh learner; resumed at `steps`, it draws other numbers than at the start.
 
     Where observations are images, Stable-Baselines3's own convolutional network reads them; where they are
@@ -49,6 +52,8 @@ def make_learner(config: PolicyConfig, venv: VecEnv, steps: int = 0) -> BaseAlgo
     }
     if config.algo == "ppo":
         return sb3.PPO(n_steps=config.train_freq or 1, n_epochs=config.gradient_steps or 1, **common)
+    if teacher is not None:
+        common["teacher"] = teacher
     learner: BaseAlgorithm = _soft(config.algo)(
         train_freq=config.train_freq,
         gradient_steps=config.gradient_steps,
@@ -92,6 +97,8 @@ def _copy(tensor: Any) -> Any:
 def _soft(algo: str) -> Any:
     if algo == "sac":
         return sb3.SAC
+    if algo == "dagger":
+        return Dagger
     try:
         from sb3_contrib import TQC
     except ImportError as missing:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,21 @@ import torch
 from robovae import provenance
 from robovae.config import to_plain
 from robovae.device import flushed_denormals, threads
+from robovae.monitor import fingerprint_of
 from robovae.policy.arena import Arena, MakeEnv
 from robovae.policy.checkpoint import SB3, checkpoint_key, drop_checkpoints
 from robovae.policy.config import OnPolicy, PolicyConfig, PolicyError, PolicyEvent
 from robovae.policy.learner import make_learner
-from robovae.policy.saving import FORMAT, fingerprints, policy_dir, read_record, save_policy
+from robovae.policy.network import Actor
+from robovae.policy.saving import (
+    FORMAT,
+    WEIGHTS,
+    fingerprints,
+    load_policy,
+    policy_dir,
+    read_record,
+    save_policy,
+)
 from robovae.policy.session import Session
 from robovae.records import digest, sync
 from robovae.run.directory import load_model
@@ -65,7 +76,8 @@ def train_policy(
         if done is not None:
             return _finished(where, done, key, tell)
         with torch_set_up(config):
-            session = Session(where, key, config, make_learner, arena, tell)
+            teacher = _teacher(run, config)
+            session = Session(where, key, config, partial(make_learner, teacher=teacher), arena, tell)
             session.fit()
             return _finish(run, where, session, key)
     finally:
@@ -86,9 +98,32 @@ def is_taken(run: Path, config: PolicyConfig, *, name: str = "") -> bool:
     return found != _key(run, config.filled(), load_model(run).facts.env_id)
 
 
+def inputs_of(run: Path, config: PolicyConfig) -> dict[str, Any]:
+    """Digests of what the policy depends on: of what it sees, and of its teacher."""
+    found = fingerprints(run, config.sees)
+    if config.algo == "dagger":
+        weights = policy_dir(run, config.teacher) / WEIGHTS
+        found["teacher"] = fingerprint_of(weights) if weights.is_file() else None
+    return found
+
+
+def _teacher(run: Path, config: PolicyConfig) -> Actor | None:
+    if config.algo != "dagger":
+        return None
+    where = policy_dir(run, config.teacher)
+    record = read_record(where)
+    if record is None or record.get("observation") != "state":
+        received = "none" if record is None else f"one on {record.get('features')}"
+        raise PolicyError(
+            f"teacher {config.teacher!r}: expected a policy on the state, {where}, received {received}; run "
+            f"`robovae policy {run} --observation state --name {config.teacher}`"
+        )
+    return load_policy(where)[0]
+
+
 def _key(run: Path, config: PolicyConfig, env_id: str) -> str:
     settings = {item: value for item, value in to_plain(config).items() if item not in HOW_NOT_WHAT}
-    known = {"config": settings, "inputs": fingerprints(run, config.sees), "env": env_id}
+    known = {"config": settings, "inputs": inputs_of(run, config), "env": env_id}
     return digest({"format": FORMAT, **known})
 
 

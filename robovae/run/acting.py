@@ -58,7 +58,8 @@ def acting_stages(
 ) -> Iterator[Stage]:
     """Policies, then the closed loop, each made when its turn comes: it reads what those before it left."""
     usual = replace(recipe.collect, spread=0.0)  # a policy starts where the task starts
-    for name, config in policies.items():
+    in_turn = sorted(policies.items(), key=lambda each: each[1].observation != "state")  # teachers first
+    for name, config in in_turn:
         yield policy_stage(recipe.run, name, config, partial(env_factory, usual), on_event)
     if recipe.control is not None and loop is not None:
         yield control_stage(recipe.run, recipe.control, loop)
@@ -76,9 +77,9 @@ def policy_stage(
         env_factory: gives the picklable factory of environments with the camera of the run.
         on_event: told of progress, under the name of the policy's directory.
     """
-    from robovae.policy.saving import FORMAT, fingerprints, policy_dir
+    from robovae.policy.saving import FORMAT, policy_dir
     from robovae.policy.saving import RECORD as FINISHED
-    from robovae.policy.training import HOW_NOT_WHAT, is_taken, train_policy
+    from robovae.policy.training import HOW_NOT_WHAT, inputs_of, is_taken, train_policy
 
     where = policy_dir(run, name)
 
@@ -92,7 +93,7 @@ def policy_stage(
         artefact=where,
         record=where / RECORD,
         config={key: value for key, value in settings.items() if key not in HOW_NOT_WHAT},
-        inputs={"run": digest({"format": FORMAT, **fingerprints(run, config.sees)})},
+        inputs={"run": digest({"format": FORMAT, **inputs_of(run, config)})},
         run=fit,
         is_there=(where / FINISHED).is_file,
         is_other=lambda: is_taken(run, config, name=name),
