@@ -309,6 +309,12 @@ def test_seconds_before_training_are_those_of_the_records(contest: Contest, tmp_
     fresh = replace(fresh)  # reads anew
     assert fresh.before("filtered") == ({"collect": 1.0, "train": 2.0, "calibrate": 3.0}, [])
     assert fresh.before("ae")[0] == {"collect": 1.0}
+    assert fresh.before("taught")[1] == ["seconds of teach: not known"]
+    for seed, seconds in ((0, 4.0), (1, 6.0)):
+        (run / f"policy-state-s{seed}").mkdir()
+        write_json(run / f"policy-state-s{seed}" / "policy.json", {"seconds": seconds})
+    (run / "policy-state-s2").mkdir()  # unfinished
+    assert fresh.before("taught")[0]["teach"] == 5.0
     assert fresh.before("pca")[1] == ["seconds of fit: not known"]
     fresh._pca()
     assert fresh.before("pca")[0].keys() == {"collect", "fit"}
@@ -377,7 +383,7 @@ def test_the_benchmark_trains_all_arms_and_writes_what_it_prints(
     assert one["goal"] == (pytest.approx(0.15 * floor + 0.85 * roof) if roof > floor else None)
     bench.main(replace(options, json=True))
     again = capsys.readouterr()
-    assert again.err.count("policy: skip") == 14
+    assert again.err.count("policy: skip") == 18  # 8 arms of two seeds, and the teachers once more
     assert json.loads(again.out)["runs"][0]["arms"] == one["arms"]
 
 

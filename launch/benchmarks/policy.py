@@ -2,7 +2,8 @@
 
     python launch/benchmarks/policy.py --runs runs/reacher --data data/reacher --seeds 0 1 2    # hours
 
-All arms go through the same training: the true state, beliefs (mu and mu_sigma of 3 frames, filtered), and,
+All arms go through the same training: the true state, beliefs (mu and mu_sigma of 3 frames, filtered; taught:
+filtered ones, by imitation of the policy on the true state, which is trained first), and,
 of 3 frames each, principal components, an untrained encoder of the same architecture, and RUN/ae. Critics see
 the true state, but those of components and of pixels, which see what is acted on. Policies
 are kept as RUN/policy-ARM-sSEED (rivals: RUN/rivals/..., RUN/ae/...), and finished ones are skipped, so that
@@ -36,10 +37,12 @@ from robovae_envs.errors import EnvError
 
 RESULTS = Path(__file__).parent / "results"
 Record = dict[str, Any]
-Arm = Literal["state", "mu", "mu_sigma", "filtered", "pca", "random", "ae", "pixels"]
+Arm = Literal["state", "mu", "mu_sigma", "filtered", "taught", "pca", "random", "ae", "pixels"]
 
 BASE = PolicyConfig()
 """Settings of all arms, but for what the options say."""
+BEFORE = ("collect", "train", "calibrate", "teach", "fit")
+"""What an arm takes before its own training."""
 MARKS = (10_000, 25_000, 50_000, 100_000)
 
 
@@ -234,7 +237,7 @@ def clock_rows(one: Mapping[str, Any]) -> list[Record]:
                 "arm": row["arm"],
                 "reached by seeds": clock["reached"],
                 "steps": round(clock["steps"]),
-                **{name: row["before"].get(name) for name in ("collect", "train", "calibrate", "fit")},
+                **{name: row["before"].get(name) for name in BEFORE},
                 "all": clock["seconds"],
                 "CnnPolicy": clock["their_seconds"],
                 "times": clock["times"]["value"],

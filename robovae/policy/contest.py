@@ -23,7 +23,7 @@ from robovae.policy.config import OnPolicy, PolicyConfig, PolicyError
 from robovae.policy.curves import Trained
 from robovae.policy.network import Floats
 from robovae.policy.rivals import MakeEnv, Pca, coded, untrained
-from robovae.policy.saving import policy_dir
+from robovae.policy.saving import policy_dir, read_record
 from robovae.policy.senses import StateSense, play, state_env
 from robovae.policy.session import TEST_SEED
 from robovae.policy.targets import BELIEFS
@@ -42,6 +42,7 @@ SEES: dict[str, dict[str, Any]] = {
     "mu": _STACKED,
     "mu_sigma": {"features": "mu_sigma", "stack": STACK},
     "filtered": {"features": "filtered"},
+    "taught": {"features": "filtered", "algo": "dagger"},  # by the policy on the state of the same seed
     "pca": {"observation": "state"},  # of an environment whose state is the codes
     "random": _STACKED,
     "ae": _STACKED,
@@ -81,7 +82,8 @@ class Contest:
 
     def config(self, arm: str, seed: int) -> PolicyConfig:
         """Of one policy."""
-        return replace(self.base, seed=seed, **SEES[arm])
+        taught: dict[str, Any] = {"teacher": f"state-s{seed}"} if arm == "taught" else {}
+        return replace(self.base, seed=seed, **SEES[arm], **taught)
 
     def trained(self, arm: str, seed: int, on_event: OnPolicy | None = None) -> Trained:
         """A policy of an arm, trained if it is not yet.
@@ -90,6 +92,8 @@ class Contest:
             RobovaeError: see `train_policy`; data are missing.
         """
         make_env, run = self.make_env, self.run
+        if arm == "taught":
+            self.trained("state", seed, on_event)
         if arm == "state":
             make_env = self.bare_env
         elif arm == "ae":
@@ -129,6 +133,10 @@ class Contest:
             return {}, []
         known, notes = self._collecting
         stages: dict[str, float | None] = {"collect": known}
+        if arm == "taught":
+            teachers = [read_record(path) for path in self.run.glob("policy-state-s*")]
+            taken = [record["seconds"] for record in teachers if record is not None]
+            stages["teach"] = float(np.mean(taken)) if taken else None
         if arm in FITTED:
             stages["fit"] = self._fitting(arm)
         else:

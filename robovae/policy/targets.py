@@ -6,7 +6,7 @@ from typing import Any
 
 from robovae.judge.targets import Target
 
-BELIEFS = ("filtered", "mu_sigma", "mu")
+BELIEFS = ("filtered", "taught", "mu_sigma", "mu")
 """Arms on beliefs of the run; the first that is there is held against the targets."""
 TIMES = 20.0
 """Less wall-clock than `CnnPolicy` to the same return."""
