@@ -14,8 +14,10 @@ from robovae.policy import BeliefPolicy, PolicyConfig, PolicyError, train_policy
 from robovae.policy.asymmetric import ACTOR, CRITIC
 from robovae.policy.learner import extract_actor, make_learner
 from robovae.policy.network import Actor
-from robovae.policy.saving import policy_dir, save_policy
-from robovae.policy.training import inputs_of
+from robovae.policy.saving import inputs_of, policy_dir, save_policy
+from robovae.run.acting import acting_stages
+from robovae.run.recipe import CollectStage, Recipe
+from robovae.run.stages import run_stage
 from tests.test_policy import make_run, save_random
 from tests.test_policy_training import TINY, Interrupt, make_env
 
@@ -142,3 +144,19 @@ def test_a_teacher_that_is_none_is_refused(run) -> None:
 def test_a_pupil_sees_beliefs_and_its_teacher_the_state(changes, match) -> None:
     with pytest.raises(PolicyError, match=f"{match}: expected .*the teacher sees"):
         PolicyConfig(algo="dagger", **changes)
+
+
+def test_in_a_recipe_teachers_learn_before_their_pupils(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "toy")
+    recipe = Recipe(tmp_path / "recipe.yaml", CollectStage("Toy-v0", tmp_path / "data"), run, {}, None)
+    policies = {
+        "": replace(TINY, algo="dagger", learning_starts=8),
+        "state": replace(TINY, observation="state"),
+    }
+    done = []
+    for stage in acting_stages(recipe, policies, lambda collect: make_env, None, lambda *event: None):
+        run_stage(stage, lambda event: None)
+        done.append(stage.name)
+    assert done == ["policy-state", "policy"]
+    known = inputs_of(run, policies[""])
+    assert known["teacher"] is not None

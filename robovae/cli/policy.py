@@ -30,6 +30,7 @@ class Policy:
       robovae policy runs/reacher --algo ppo --features mu --stack 3 --name ppo
       robovae policy runs/reacher --drop-share 0.25 --name robust
       robovae policy runs/reacher --observation state --name state
+      robovae policy runs/reacher --algo dagger --name taught   # by the policy named "state", see --teacher
     """
 
     run_dir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]

@@ -10,7 +10,7 @@ import torch
 
 from robovae.filter import FILE as FILTER
 from robovae.monitor import fingerprint_of
-from robovae.policy.config import PolicyError
+from robovae.policy.config import PolicyConfig, PolicyError
 from robovae.policy.network import Actor, Space
 from robovae.records import read_json, write_json
 from robovae.run.directory import read_tensors, write_tensors
@@ -51,6 +51,23 @@ def fingerprints(run: Path, features: str) -> dict[str, Any]:
         "filter": fingerprint_of(run / FILTER) if features == "filtered" else None,
         "calibrated": calibrated and (features == "filtered" or fingerprint_of(run / UNCERTAINTY)),
     }
+
+
+def inputs_of(run: Path, config: PolicyConfig) -> dict[str, Any]:
+    """What a policy of this config depends on.
+
+    Args:
+        run: the run directory.
+        config: of the policy.
+
+    Returns:
+        `fingerprints` of what it sees, and the digest of its "teacher", where it has one.
+    """
+    found = fingerprints(run, config.sees)
+    if config.algo == "dagger":
+        weights = policy_dir(run, config.teacher) / WEIGHTS
+        found["teacher"] = fingerprint_of(weights) if weights.is_file() else None
+    return found
 
 
 def actor_tensors(actor: Actor) -> dict[str, torch.Tensor]:

@@ -12,7 +12,6 @@ import torch
 from robovae import provenance
 from robovae.config import to_plain
 from robovae.device import flushed_denormals, threads
-from robovae.monitor import fingerprint_of
 from robovae.policy.arena import Arena, MakeEnv
 from robovae.policy.checkpoint import SB3, checkpoint_key, drop_checkpoints
 from robovae.policy.config import OnPolicy, PolicyConfig, PolicyError, PolicyEvent
@@ -20,8 +19,8 @@ from robovae.policy.learner import make_learner
 from robovae.policy.network import Actor
 from robovae.policy.saving import (
     FORMAT,
-    WEIGHTS,
     fingerprints,
+    inputs_of,
     load_policy,
     policy_dir,
     read_record,
@@ -96,15 +95,6 @@ def is_taken(run: Path, config: PolicyConfig, *, name: str = "") -> bool:
         return False
     found = begun if done is None else done.get("key")
     return found != _key(run, config.filled(), load_model(run).facts.env_id)
-
-
-def inputs_of(run: Path, config: PolicyConfig) -> dict[str, Any]:
-    """Digests of what the policy depends on: of what it sees, and of its teacher."""
-    found = fingerprints(run, config.sees)
-    if config.algo == "dagger":
-        weights = policy_dir(run, config.teacher) / WEIGHTS
-        found["teacher"] = fingerprint_of(weights) if weights.is_file() else None
-    return found
 
 
 def _teacher(run: Path, config: PolicyConfig) -> Actor | None:

@@ -58,7 +58,7 @@ def acting_stages(
 ) -> Iterator[Stage]:
     """Policies, then the closed loop, each made when its turn comes: it reads what those before it left."""
     usual = replace(recipe.collect, spread=0.0)  # a policy starts where the task starts
-    in_turn = sorted(policies.items(), key=lambda each: each[1].observation != "state")  # teachers first
+    in_turn = sorted(policies.items(), key=lambda each: each[1].algo == "dagger")  # after their teachers
     for name, config in in_turn:
         yield policy_stage(recipe.run, name, config, partial(env_factory, usual), on_event)
     if recipe.control is not None and loop is not None:
@@ -77,9 +77,9 @@ def policy_stage(
         env_factory: gives the picklable factory of environments with the camera of the run.
         on_event: told of progress, under the name of the policy's directory.
     """
-    from robovae.policy.saving import FORMAT, policy_dir
+    from robovae.policy.saving import FORMAT, inputs_of, policy_dir
     from robovae.policy.saving import RECORD as FINISHED
-    from robovae.policy.training import HOW_NOT_WHAT, inputs_of, is_taken, train_policy
+    from robovae.policy.training import HOW_NOT_WHAT, is_taken, train_policy
 
     where = policy_dir(run, name)
 
