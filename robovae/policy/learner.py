@@ -4,6 +4,10 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import stable_baselines3 as sb3
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from robovae.device import usable_device
@@ -11,16 +15,6 @@ from robovae.policy.asymmetric import parted
 from robovae.policy.config import OFF_POLICY, PolicyConfig, PolicyError
 from robovae.policy.dagger import Dagger
 from robovae.policy.network import Activation, Actor, Head, check_space
-
-try:
-    import stable_baselines3 as sb3
-    from stable_baselines3.common.base_class import BaseAlgorithm
-    from stable_baselines3.common.preprocessing import is_image_space
-    from stable_baselines3.common.vec_env import VecEnv
-except ImportError as missing:
-    raise PolicyError(
-        'training a policy: expected stable-baselines3, received none; pip install "robovae[rl]"'
-    ) from missing
 
 TRAIN_SEEDS = 9000
 """Seeds of environments in training lie below this, in the range of the train split."""
@@ -33,6 +27,12 @@ def make_learner(
 
     Where observations are images, Stable-Baselines3's own convolutional network reads them; where they are
     Dicts, actor and critics see what is theirs.
+
+    Args:
+        config: how it learns.
+        venv: what it learns in.
+        steps: that were done before.
+        teacher: of dagger.
 
     Raises:
         PolicyError: sb3-contrib is missing for tqc, or the actions do not suit the algorithm.

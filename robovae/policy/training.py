@@ -12,10 +12,7 @@ import torch
 from robovae import provenance
 from robovae.config import to_plain
 from robovae.device import flushed_denormals, threads
-from robovae.policy.arena import Arena, MakeEnv
-from robovae.policy.checkpoint import SB3, checkpoint_key, drop_checkpoints
 from robovae.policy.config import OnPolicy, PolicyConfig, PolicyError, PolicyEvent
-from robovae.policy.learner import make_learner
 from robovae.policy.network import Actor
 from robovae.policy.saving import (
     FORMAT,
@@ -26,9 +23,18 @@ from robovae.policy.saving import (
     read_record,
     save_policy,
 )
-from robovae.policy.session import Session
 from robovae.records import digest, sync
 from robovae.run.directory import load_model
+
+try:
+    from robovae.policy.arena import Arena, MakeEnv
+    from robovae.policy.checkpoint import SB3, checkpoint_key, drop_checkpoints
+    from robovae.policy.learner import make_learner
+    from robovae.policy.session import Session
+except ModuleNotFoundError as missing:
+    raise PolicyError(
+        'training a policy: expected stable-baselines3, received none; pip install "robovae[rl]"'
+    ) from missing
 
 HOW_NOT_WHAT = ("checkpoint_seconds", "device", "threads")
 """Settings that may change between two attempts at the same policy."""
