@@ -73,7 +73,7 @@ class Interrupt:
     ("changes", "match"),
     [
         ({"steps": 0}, "steps: expected at least 1, received 0"),
-        ({"algo": "dqn"}, "algo: expected sac, ppo or tqc, received 'dqn'"),
+        ({"algo": "dqn"}, "algo: expected sac, ppo, tqc or dagger, received 'dqn'"),
         ({"learning_rate": 0.0}, "learning_rate: expected more than 0"),
         ({"gamma": 1.0}, "gamma: expected between 0 and 1"),
         ({"hidden": (0,)}, "hidden: expected units"),
