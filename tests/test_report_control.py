@@ -181,6 +181,12 @@ def test_what_a_policy_sees_in_words(record: dict[str, Any], words: str | None) 
     assert control.sees(record) == words
 
 
+@pytest.mark.parametrize(("algo", "teacher"), [("dagger", "state"), ("sac", None)])
+def test_who_taught_a_policy(tmp_path: Path, algo: str, teacher: str | None) -> None:
+    write_json(tmp_path / "policy.json", {"algo": algo, "config": {"teacher": "state"}})
+    assert control.policy_facts(tmp_path)["taught_by"] == teacher
+
+
 def test_policies_that_were_set_aside_are_left_out(tmp_path: Path) -> None:
     for name in ("policy", "policy.old-1", "policy-mu", "policy-mu.old-2", "policy_2"):
         (tmp_path / name).mkdir()

@@ -52,9 +52,10 @@ class Policy:
             listen = partial(watcher, "policy")
             result = train_policy(self.run_dir, make_env, self.config, listen, name=self.name)
         returns = result["evaluation"]["returns"]
+        taught = f", taught by {self.config.teacher}" if self.config.algo == "dagger" else ""
         rows = {
             "run": self.run_dir,
-            "policy": f"{result['algo']} on {result['features']}, {number(result['steps'])} steps",
+            "policy": f"{result['algo']} on {result['features']}, {number(result['steps'])} steps{taught}",
             "return": f"{number(float(np.mean(returns)))}, from {number(min(returns))} to "
             f"{number(max(returns))} in {len(returns)} episodes",
             "kept": f"the {result['kept']['weights']} weights, of step {number(result['kept']['step'])}",

@@ -86,9 +86,9 @@ def policy_facts(where: Path) -> dict[str, Any]:
         where: RUN/policy or RUN/policy-NAME.
 
     Returns:
-        JSON-able: "place", "label" (short), "sees" (in words), "algo", "steps", "seconds", "kept_step",
-        "return": mean over the held-out episodes as {"value", "low", "high", "of"}, "curve": rows of "step"
-        and "mean"; "finished". What is not known is None.
+        JSON-able: "place", "label" (short), "sees" (in words), "algo", "taught_by", "steps", "seconds",
+        "kept_step", "return": mean over the held-out episodes as {"value", "low", "high", "of"}, "curve": rows
+        of "step" and "mean"; "finished". What is not known is None.
     """
     record = read_record(where) or {}
     kept: Row = record.get("kept") or {}
@@ -100,6 +100,7 @@ def policy_facts(where: Path) -> dict[str, Any]:
         "features": record.get("features"),
         "sees": sees(record),
         **{key: record.get(key) for key in ("algo", "steps", "seconds")},
+        "taught_by": (record.get("config") or {}).get("teacher") if record.get("algo") == "dagger" else None,
         "kept_step": kept.get("step"),
         "return": _mean_return((record.get("evaluation") or {}).get("returns")),
         "curve": [{key: row[key] for key in ("step", "mean")} for row in rows],
