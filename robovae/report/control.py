@@ -87,8 +87,8 @@ def policy_facts(where: Path) -> dict[str, Any]:
 
     Returns:
         JSON-able: "place", "label" (short), "sees" (in words), "algo", "taught_by", "steps", "seconds",
-        "kept_step", "return": mean over the held-out episodes as {"value", "low", "high", "of"}, "curve": rows
-        of "step" and "mean"; "finished". What is not known is None.
+        "kept_step", "return": mean over the held-out episodes as {"value", "low", "high", "of"}, "curve":
+        rows of "step" and "mean"; "finished". What is not known is None.
     """
     record = read_record(where) or {}
     kept: Row = record.get("kept") or {}
