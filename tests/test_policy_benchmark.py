@@ -245,6 +245,11 @@ def test_seconds_count_all_that_was_spent_before() -> None:
 # ---- arms
 
 
+def test_a_pupil_learns_for_half_of_the_steps(contest: Contest) -> None:
+    taught, filtered = contest.config("taught", 2), contest.config("filtered", 2)
+    assert (taught.teacher, taught.steps) == ("state-s2", (filtered.steps + 1) // 2)
+
+
 @pytest.fixture
 def contest(run: Path, data: Path) -> Contest:
     return Contest(run, make_env, make_env, BASE, lambda event: None, data)
@@ -374,8 +379,10 @@ def test_the_benchmark_trains_all_arms_and_writes_what_it_prints(
     assert {"machine", "versions", "git", "intervals"} <= found.keys()
     (one,) = found["runs"]
     assert [row["arm"] for row in one["arms"]] == list(bench.SEES)
-    assert all(list(row["at"]) == ["16", "32"] for row in one["arms"])
-    assert all(len(each["curve"]) == 3 for row in one["arms"] for each in row["policies"])
+    assert all(list(row["at"]) == ["16", "32"][: row["steps"] // 16] for row in one["arms"])
+    assert all(
+        len(each["curve"]) == -(-row["steps"] // 16) for row in one["arms"] for each in row["policies"]
+    )
     by_arm = {row["arm"]: row for row in one["arms"]}
     assert by_arm["state"]["behind"]["value"] == 0.0
     assert by_arm["filtered"]["share"] is None or by_arm["state"]["share"]["value"] == 1.0
@@ -387,11 +394,12 @@ def test_the_benchmark_trains_all_arms_and_writes_what_it_prints(
     assert json.loads(again.out)["runs"][0]["arms"] == one["arms"]
 
 
-def test_the_first_arm_on_beliefs_is_held_against_the_targets() -> None:
+def test_arms_on_filtered_beliefs_or_the_first_are_held_against_the_targets() -> None:
     def row(arm: str, value: float) -> dict[str, Any]:
         facts = {"value": value, "low": value - 1, "high": value + 1}
         return {
             "arm": arm,
+            "steps": 50,
             "held_out": facts,
             "behind": facts,
             "share": facts,
@@ -413,7 +421,12 @@ def test_the_first_arm_on_beliefs_is_held_against_the_targets() -> None:
     ]
     assert facts[-1][""] == "missed -6 to -4; 1 of 2 seeds reached the return"
     assert targets({**one, "arms": [row("state", 1.0)]}) == []
-    alone = {"arm": "mu", "held_out": None, "behind": None, "share": None}
+    both = targets({**one, "arms": [row("taught", -5.0), row("mu", 1.0), row("filtered", -7.0)]})
+    assert [each.facts()["target"].split(",")[0] for each in both[::4]] == [
+        "return of filtered",
+        "return of taught",
+    ]
+    alone = {"arm": "mu", "steps": 50, "held_out": None, "behind": None, "share": None}
     assert {each.facts()[""] for each in targets({**one, "arms": [alone]})} == {"not measured"}
 
 

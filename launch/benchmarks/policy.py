@@ -3,7 +3,7 @@
     python launch/benchmarks/policy.py --runs runs/reacher --data data/reacher --seeds 0 1 2    # hours
 
 All arms go through the same training: the true state, beliefs (mu and mu_sigma of 3 frames, filtered; taught:
-filtered ones, by imitation of the policy on the true state, which is trained first), and,
+filtered ones, by imitation of the policy on the true state, which is trained first, in half the steps), and,
 of 3 frames each, principal components, an untrained encoder of the same architecture, and RUN/ae. Critics see
 the true state, but those of components and of pixels, which see what is acted on. Policies
 are kept as RUN/policy-ARM-sSEED (rivals: RUN/rivals/..., RUN/ae/...), and finished ones are skipped, so that
@@ -176,7 +176,8 @@ class Comparison:
         arms = []
         for arm, some in trained.items():
             before, notes = self.contest.before(arm)
-            row = {"arm": arm, **curve_facts(some, MARKS), "before": before, "notes": notes}
+            steps = self.contest.config(arm, self.options.seeds[0]).steps
+            row = {"arm": arm, "steps": steps, **curve_facts(some, MARKS), "before": before, "notes": notes}
             way = roof and share_of_way(ends[arm], floor, roof)
             row |= {"share": way and way.facts(), "behind": roof and less(roof, ends[arm]).facts()}
             if pixels is not None:
@@ -215,6 +216,7 @@ def return_rows(one: Mapping[str, Any]) -> list[Record]:
         rows.append(
             {
                 "arm": row["arm"],
+                "steps": row["steps"],
                 **{f"{int(mark):_}".replace("_", " "): at["value"] for mark, at in row["at"].items()},
                 "held out": end["value"],
                 "low": end["low"],

@@ -4,6 +4,7 @@ Policies of a run are kept as RUN/policy-ARM-sSEED. Rivals have directories of t
 RUN/rivals/random-sSEED, RUN/ae), so that nobody takes their policies for ones that act on the run's beliefs.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -81,9 +82,11 @@ class Contest:
             check_data(load_model(self.run).facts, EpisodeStore(self.data))
 
     def config(self, arm: str, seed: int) -> PolicyConfig:
-        """Of one policy."""
-        taught: dict[str, Any] = {"teacher": f"state-s{seed}"} if arm == "taught" else {}
-        return replace(self.base, seed=seed, **SEES[arm], **taught)
+        """Of one policy; a pupil, who comes on top of its teacher, learns for half of the steps."""
+        taught: dict[str, Any] = {}
+        if arm == "taught":
+            taught = {"teacher": f"state-s{seed}", "steps": math.ceil(self.base.steps / 2)}
+        return replace(self.base, seed=seed, **SEES[arm] | taught)
 
     def trained(self, arm: str, seed: int, on_event: OnPolicy | None = None) -> Trained:
         """A policy of an arm, trained if it is not yet.
