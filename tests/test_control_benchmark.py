@@ -51,7 +51,9 @@ def make_toy_env(env_id: str, spec: Any, fault: str | None, severity: int, windo
     return ToyFaulty(fault, severity, windows)
 
 
-def write_policy(run: Path, name: str, observation: str, features: str, size: int, seed: int) -> None:
+def write_policy(
+    run: Path, name: str, observation: str, features: str, size: int, seed: int, **more: Any
+) -> None:
     """One layer; on the state it pushes to the centre, elsewhere it does anything."""
     rng = np.random.default_rng(seed)
     weight = rng.normal(0, 0.3, (2, size)).astype(np.float32)
@@ -59,7 +61,7 @@ def write_policy(run: Path, name: str, observation: str, features: str, size: in
         weight = np.concatenate([-4 * np.eye(2), -8 * np.eye(2)], axis=1).astype(np.float32)
     actor = Actor(((weight, np.zeros(2, np.float32)),), "relu", "squashed", SPACE)
     on = "state" if observation == "state" else features
-    how = {"observation": observation, "features": features, "stack": 1}
+    how = {"observation": observation, "features": features, "stack": 1, **more}
     save_policy(policy_dir(run, name), actor, {**how, **fingerprints(run, on)})
 
 
@@ -116,6 +118,18 @@ def test_a_preferred_policy_comes_first(run: Path, tmp_path: Path) -> None:
     shutil.move(there / "policy-augmented", there / "policy-a")
     with pytest.raises(ClosedLoopError, match="expected a policy 'b', received '', 'a', 'mu', 'state'"):
         Cast.find(there, prefer=("b",))
+
+
+def test_a_policy_of_corrupted_frames_has_a_part_beside_one_of_clean_ones(run: Path, tmp_path: Path) -> None:
+    there, spoilt = copied(run, tmp_path), {"config": {"corrupt_share": 0.25}}
+    write_policy(there, "a", "belief", "mu", ModelConfig.tiny().latent_dim, 9, **spoilt)
+    cast = Cast.find(there)
+    assert (cast.nominal, cast.augmented) == ("mu", "a")
+    assert list(cast.facts())[:3] == list(cast())[:3] == ["nominal", "augmented", "filter"]
+    assert [row["part"] for row in cast.policies()] == ["nominal", "augmented", "filtered", "state"]
+    shutil.rmtree(there / "policy-mu")
+    alone = Cast.find(there)
+    assert (alone.nominal, alone.augmented) == ("a", None)
 
 
 def test_policies_that_were_set_aside_play_no_part(run: Path, tmp_path: Path) -> None:

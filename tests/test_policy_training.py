@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from robovae.cli import policy as cli_policy
 from robovae.cli.parse import parse
 from robovae.config import from_mapping, to_plain
+from robovae.control.bursts import Bursts
 from robovae.control.errors import ControlError
 from robovae.errors import RobovaeError
 from robovae.policy import BeliefPolicy, PolicyConfig, PolicyError, PolicyEvent, session, train_policy
@@ -88,11 +89,12 @@ def test_values_out_of_range_are_refused(changes, match):
         PolicyConfig(**changes)
 
 
-def test_impossible_bursts_are_refused_and_possible_ones_are_not():
+@pytest.mark.parametrize("failing", ["drop", "corrupt"])
+def test_impossible_bursts_are_refused_and_possible_ones_are_not(failing):
     with pytest.raises(ControlError, match="share: expected"):
-        PolicyConfig(drop_share=1.0)
-    assert PolicyConfig().drop is None
-    assert (PolicyConfig(drop_share=0.2, drop_longest=7).drop.longest) == 7
+        PolicyConfig(**{f"{failing}_share": 1.0})
+    assert getattr(PolicyConfig(), failing) is None
+    assert getattr(PolicyConfig(**{f"{failing}_share": 0.2}, drop_longest=7), failing) == Bursts(0.2, 7)
 
 
 @pytest.mark.parametrize("algo", DEFAULTS)
@@ -347,7 +349,7 @@ def test_checkpoints_are_written_on_the_way_and_replace_one_another(run):
     [
         {"algo": "ppo", "train_freq": 8, "features": "mu", "stack": 2},
         {"algo": "tqc", "features": "mu_sigma"},
-        {"drop_share": 0.3, "drop_longest": 3},
+        {"drop_share": 0.3, "corrupt_share": 0.3, "drop_longest": 3},
         {"keep": "last"},
     ],
 )

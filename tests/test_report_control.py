@@ -172,6 +172,11 @@ def test_a_policy_that_still_learns_is_told_so(tmp_path: Path) -> None:
             {"features": "filtered", "config": {"drop_share": 0.25}},
             "filtered beliefs; 25% of the frames lost in training",
         ),
+        (
+            {"features": "mu", "stack": 3, "config": {"drop_share": 0.1, "corrupt_share": 0.25}},
+            "μ, 3 at once; 10% of the frames lost and 25% of the frames corrupted in training",
+        ),
+        ({"features": "state", "config": {"corrupt_share": 0.25}}, "the true state"),
         ({"features": "mu_sigma", "stack": 1}, "μ and σ"),
         ({"features": "else"}, None),
         ({}, None),

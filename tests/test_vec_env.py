@@ -183,6 +183,26 @@ def test_lost_frames_say_nothing_and_first_ones_are_never_lost() -> None:
     assert losses > 20
 
 
+def test_spoilt_frames_are_seen_as_such_and_first_ones_never_are() -> None:
+    corrupt = Bursts(0.4, 3)
+    venv = beliefs("mu", corrupt=corrupt, rng=np.random.default_rng(7))
+    seen = beliefs("mu")
+    for one in (venv, seen):
+        one.seed(0)
+    np.testing.assert_array_equal(venv.reset(), seen.reset())
+    differ = []
+    for step in range(40):
+        shown, _, dones, infos = venv.step(actions(step))
+        clear, _, _, others = seen.step(actions(step))
+        for row in range(3):
+            found = infos[row]["terminal_observation"] if dones[row] else shown[row]
+            sight = others[row]["terminal_observation"] if dones[row] else clear[row]
+            differ.append((found != sight).any())
+            if dones[row]:
+                np.testing.assert_array_equal(shown[row], clear[row])
+    assert 0.2 < np.mean(differ) < 0.6
+
+
 def test_the_filter_coasts_through_lost_frames() -> None:
     venv = beliefs("filtered", drop=Bursts(0.4, 3))
     venv.reset()

@@ -24,7 +24,10 @@ def loop_tables(found: Found) -> list[RenderableType]:
     much = f"{config['episodes']} episodes of at most {config['steps']} steps an arm and condition"
     return [
         *titled(found["targets"], f"targets; {much}"),
-        *titled(found.get("policies", ()), "how the policies learnt; drop_share: of frames lost on purpose"),
+        *titled(
+            found.get("policies", ()),
+            "how the policies learnt; drop_share, corrupt_share: of frames lost and spoilt on purpose",
+        ),
         *titled([_clean(row) for row in found["clean"]], f"clean episodes; score: IQM, {scale}"),
         *titled(
             pooled(found["pooled"]),

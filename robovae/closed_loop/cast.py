@@ -47,6 +47,8 @@ class Cast:
     """Frames in a row that "both" and "oracle" coast through at most; "guard" falls back at once."""
     sigma: tuple[float, ...] | None = None
     """(D,) what is usual; without it there is no arm "constant sigma"."""
+    augmented: str | None = None
+    """Name of a policy on beliefs as they come that learnt on corrupted frames, beside one that did not."""
 
     @classmethod
     def find(cls, run: Path, fallback: str = "hold", prefer: Collection[str] = ()) -> Self:
@@ -72,13 +74,15 @@ class Cast:
             raise ClosedLoopError(f"{run}: expected a policy {missing[0]!r}, received {there}")
         for name in sorted(names, key=lambda name: (name not in prefer, name)):
             found.setdefault(_part(read_record(policy_dir(run, name)) or {}), name)
+        if "nominal" not in found and "augmented" in found:
+            found["nominal"] = found.pop("augmented")
         if not {"nominal", "filtered"} & set(found):
             raise ClosedLoopError(
                 f"{run}: expected a policy on beliefs, received {', '.join(found) or 'none'}; run "
                 f"`robovae policy {run}`"
             )
         nominal, filtered, state = map(found.get, ("nominal", "filtered", "state"))
-        return cls(run, nominal, filtered, state, fallback)
+        return cls(run, nominal, filtered, state, fallback, augmented=found.get("augmented"))
 
     @property
     def leading(self) -> str:
@@ -99,7 +103,7 @@ class Cast:
     def policies(self) -> list[dict[str, Any]]:
         """How each part's policy learnt: a difference between arms may also be one of their training."""
         found = []
-        for part in ("nominal", "filtered", "state"):
+        for part in ("nominal", "augmented", "filtered", "state"):
             name = getattr(self, part)
             if name is not None:
                 record = read_record(policy_dir(self.run, name)) or {}
@@ -108,7 +112,7 @@ class Cast:
                     {
                         "part": part,
                         "name": name,
-                        **{key: config.get(key) for key in ("steps", "seed", "drop_share")},
+                        **{key: config.get(key) for key in ("steps", "seed", "drop_share", "corrupt_share")},
                         "return": judged.get("mean"),
                     }
                 )
@@ -128,6 +132,7 @@ class Cast:
         found: dict[str, Any] = {}
         for arm, name, more in (
             ("nominal", self.nominal, {}),
+            ("augmented", self.augmented, {}),
             ("filter", self.filtered, filter_),
             ("guard", self.nominal, guard),
             ("both", self.filtered, coasts),
@@ -143,6 +148,7 @@ class Cast:
         space = BeliefPolicy.load(self.run, self.leading).action_space
         makers: dict[str, Callable[[], Arm]] = {
             "nominal": lambda: Reflex(self._load(self.nominal)),
+            "augmented": lambda: Reflex(self._load(self.augmented)),
             "filter": lambda: Reflex(self._load(self.filtered)),
             "guard": lambda: Guarded(self._guard(self.nominal, 0)),
             "both": lambda: Guarded(self._guard(self.filtered, self.horizon)),
@@ -179,7 +185,9 @@ def _part(record: Mapping[str, Any]) -> str:
     """The part that a policy plays."""
     if record.get("observation") == "state":
         return "state"
-    return "filtered" if record.get("features") == "filtered" else "nominal"
+    if record.get("features") == "filtered":
+        return "filtered"
+    return "augmented" if (record.get("config") or {}).get("corrupt_share") else "nominal"
 
 
 def _digests(run: Path, names: tuple[str, ...]) -> dict[str, str]:

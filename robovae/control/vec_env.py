@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from robovae.belief import Belief, Perceiver
 from robovae.control.bursts import Bursts
+from robovae.control.corrupter import Corrupter
 from robovae.control.errors import ControlError
 from robovae.control.observation import (
     belief_features,
@@ -48,7 +49,9 @@ class BeliefVecEnv(VecEnvWrapper):
         key: of the frames in a Dict.
         drop: frames lost on purpose: the belief of a lost one says nothing (mu 0, sigma 1), so that a filter
             coasts. The first frame of an episode is never lost.
-        rng: draws the losses; None is `default_rng(0)`.
+        corrupt: frames spoilt on purpose, each burst in one way, so that a policy learns what they leave of a
+            belief; see `Corrupter`. The first frame of an episode is never spoilt.
+        rng: draws the bursts; None is `default_rng(0)`.
         beside: key of a vector in the Dict that is shown as well, (n, S) float32, for a critic that may see
             what the policy does not. Observations are then Dicts of "belief", (n, F), and this key.
 
@@ -67,6 +70,7 @@ class BeliefVecEnv(VecEnvWrapper):
         belief_filter: BeliefFilter | None = None,
         key: str = "image",
         drop: Bursts | None = None,
+        corrupt: Bursts | None = None,
         rng: np.random.Generator | None = None,
         beside: str | None = None,
     ) -> None:
@@ -80,6 +84,7 @@ class BeliefVecEnv(VecEnvWrapper):
         super().__init__(venv, observation_space=space)
         source = np.random.default_rng(0) if rng is None else rng
         self._losses = [] if drop is None else [drop.stream(each) for each in source.spawn(self.num_envs)]
+        self._corrupter = None if corrupt is None else Corrupter(corrupt, source.spawn(self.num_envs))
 
     @property
     def belief(self) -> Belief:
@@ -113,6 +118,8 @@ class BeliefVecEnv(VecEnvWrapper):
         next_frames = shown.copy()
         for row in ended:
             next_frames[row] = self._frames(infos[row]["terminal_observation"])
+        if self._corrupter is not None:
+            next_frames = self._corrupter(next_frames)
         seen = self.perceiver(np.concatenate([next_frames, shown[ended]]))
         features = self._features.update(self._with_losses(seen[: len(shown)]), self._actions)
         if len(ended):

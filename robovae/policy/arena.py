@@ -56,6 +56,7 @@ class Arena:
             stack=config.stack,
             belief_filter=belief_filter,
             drop=config.drop,
+            corrupt=config.corrupt,
             rng=np.random.default_rng([config.seed, 1]),
             beside=CRITIC if config.critic == "state" else None,
         )

@@ -71,7 +71,7 @@ class PolicyConfig:
 
     Raises:
         PolicyError: a value is out of range.
-        ControlError: the bursts of lost frames are impossible.
+        ControlError: the bursts of lost or corrupted frames are impossible.
     """
 
     algo: Algo = "sac"
@@ -118,8 +118,10 @@ class PolicyConfig:
     """Steps that are remembered: all, at most 200 000; ppo none."""
     drop_share: float = 0.0
     """Share of the training frames that are lost on purpose, so that the policy learns to act without."""
+    corrupt_share: float = 0.0
+    """Share that is corrupted, each burst in one of the ways that calibration learns from."""
     drop_longest: int = 20
-    """Longest burst of lost frames."""
+    """Longest burst of lost or corrupted frames."""
     checkpoint_seconds: float = 120.0
     """Time between two checkpoints."""
     threads: int = 1
@@ -150,7 +152,8 @@ class PolicyConfig:
                 "belief: the teacher sees state",
             )
             _check("critic", self.critic, self.critic != "belief", "state: the teacher sees it")
-        Bursts(self.drop_share, self.drop_longest)
+        for share in (self.drop_share, self.corrupt_share):
+            Bursts(share, self.drop_longest)
 
     @property
     def sees(self) -> str:
@@ -161,6 +164,11 @@ class PolicyConfig:
     def drop(self) -> Bursts | None:
         """The bursts of lost frames in training, None without any."""
         return Bursts(self.drop_share, self.drop_longest) if self.drop_share else None
+
+    @property
+    def corrupt(self) -> Bursts | None:
+        """Those of corrupted ones, likewise."""
+        return Bursts(self.corrupt_share, self.drop_longest) if self.corrupt_share else None
 
     def filled(self) -> Self:
         """The same with the algorithm's defaults in the place of None."""

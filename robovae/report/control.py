@@ -24,6 +24,7 @@ Row = Mapping[str, Any]
 SEES = {"filtered": "filtered beliefs", "mu": "μ", "mu_sigma": "μ and σ", "state": "the true state"}
 ARMS = {
     "nominal": "the policy as everybody has it, on each frame’s belief",
+    "augmented": "the same, but some of its training frames were corrupted",
     "filter": "a policy on filtered beliefs: a frame counts for what its σ says",
     "guard": "nominal under the guard, which falls back on frames that it does not trust",
     "both": "filter under the guard, which first coasts on the prediction",
@@ -114,10 +115,15 @@ def sees(record: Row) -> str | None:
     known = SEES.get(record.get("features") or "")
     if known is None:
         return None
-    stack, dropped = record.get("stack") or 1, (record.get("config") or {}).get("drop_share")
+    stack, config = record.get("stack") or 1, record.get("config") or {}
     known += f", {stack} at once" if stack > 1 else ""
-    lost = dropped and record.get("features") != "state"
-    return known + (f"; {dropped:.0%} of the frames lost in training" if lost else "")
+    if record.get("features") == "state":
+        return known
+    shares = [
+        (config.get(key), what) for key, what in (("drop_share", "lost"), ("corrupt_share", "corrupted"))
+    ]
+    failing = " and ".join(f"{share:.0%} of the frames {what}" for share, what in shares if share)
+    return known + (f"; {failing} in training" if failing else "")
 
 
 def condense(found: Row) -> dict[str, Any]:
