@@ -368,6 +368,7 @@ class TestConfig:
         ("values", "said"),
         [
             ({"lr": -1.0}, "lr: expected more than 0, received -1"),
+            ({"failing": 1.0}, "failing: expected a share between 0 and 1, received 1"),
             ({"nominal": 1}, "nominal: expected at least 2, received 1"),
         ],
     )

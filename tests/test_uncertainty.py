@@ -35,6 +35,7 @@ from robovae.uncertainty import (
 )
 from robovae.uncertainty.calibrate import _parted
 from robovae.uncertainty.corruptions import KINDS, corrupt
+from robovae.uncertainty.fitting import _fit_noise, _Message
 from robovae.uncertainty.following import Follower, temporal_scores
 from robovae.uncertainty.look import ORDERS, Look, power
 from robovae.uncertainty.model import FILE, FORM, load_uncertainty
@@ -90,6 +91,23 @@ def test_the_misfit_is_least_at_the_width_of_the_error():
     widths = torch.linspace(-2, 1, 301)
     costs = [float(misfit(truth, Gaussian(torch.zeros(1, 1), w.view(1, 1)))) for w in widths]
     assert float(widths[int(np.argmin(costs))].exp()) == pytest.approx(0.7, rel=0.02)
+
+
+@pytest.mark.parametrize("failing", [0.5, 0.1, 0.02])
+def test_frames_that_look_alike_are_as_wide_as_the_mixture_of_what_they_may_be(failing):
+    own, error = 0.1, 0.5  # of a frame that is whole, and what is added by a corruption that nobody sees
+    same = Gaussian(torch.zeros(512, 1), torch.full((512, 1), own).log())
+    looks = _Message(torch.randn(512, 4, generator=torch.Generator().manual_seed(0)), same)
+    signs = torch.ones(512, 1).where(torch.arange(512)[:, None] % 2 == 0, -1.0)
+    truth = Gaussian(error * signs, same.log_sigma)
+    torch.manual_seed(0)
+    noise = MeasurementNoise(4, 1)
+    noise.standardise(looks.features)
+    config = CalibrateConfig(steps=400, batch=64, failing=failing)
+    _fit_noise(noise, looks, looks, truth, config, lambda event: None)
+    with torch.no_grad():
+        width = float(widen(same, noise(looks.features)).sigma.square().mean())
+    assert width == pytest.approx(own**2 + failing * error**2, rel=0.15)
 
 
 class TestCorruptions:

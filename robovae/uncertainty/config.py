@@ -15,7 +15,7 @@ class CalibrateConfig:
     """Settings of `robovae calibrate`.
 
     Raises:
-        RobovaeError: a number is below 1.
+        RobovaeError: a number is below 1, or no share.
     """
 
     nominal: int = 16_000
@@ -26,6 +26,9 @@ class CalibrateConfig:
     """Updates of the noise's networks."""
     batch: int = 256
     """Nominal frames in one, and as many corrupted ones."""
+    failing: float = 0.03
+    """Share of frames that are taken to fail: a corrupted frame that looks nominal is a reason for noise on
+    nominal ones, and a better one the more often frames fail."""
     lr: float = 3e-3
     """Top of their one-cycle schedule."""
     fitting: int = 200
@@ -42,6 +45,8 @@ class CalibrateConfig:
         check_least(self, RobovaeError, nominal=2, corrupted=1, steps=1, batch=1, fitting=1, seed=0)
         if not 0.0 < self.lr < inf:
             raise RobovaeError(f"lr: expected more than 0, received {self.lr:g}")
+        if not 0.0 < self.failing < 1.0:
+            raise RobovaeError(f"failing: expected a share between 0 and 1, received {self.failing:g}")
 
     @classmethod
     def tiny(cls) -> "CalibrateConfig":

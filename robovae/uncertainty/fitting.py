@@ -121,15 +121,18 @@ def _fit_noise(
     """Make the widened belief of a corrupted frame the likeliest to hold what the clean frame says.
 
     The loss is a proper scoring rule, so that the width is that of the error; half of each batch is nominal,
-    where the belief is right as it is and any noise costs.
+    where the belief is right as it is and any noise costs. The halves count for as often as frames are taken
+    to fail: where a frame might be either, its width is the mixture's.
     """
+    counts = 2.0 * torch.tensor([1.0 - config.failing, config.failing]).repeat_interleave(config.batch)
     optimizer = torch.optim.AdamW(noise.parameters(), config.lr, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=config.steps)
     generator = torch.Generator().manual_seed(config.seed)
     for step, (features, lone, goal) in enumerate(_batches(nominal, broken, truth, config, generator)):
         heads = noise.each(features)
         # Each head by itself, or they would agree on one answer and have nothing to disagree about.
-        loss = sum((misfit(goal, widen(lone, head.exp())).mean() for head in heads), torch.zeros(())) / HEADS
+        each = (counts * misfit(goal, widen(lone, head.exp())) for head in heads)
+        loss = sum((costs.mean() for costs in each), torch.zeros(())) / HEADS
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(noise.parameters(), _CLIP)
