@@ -7,6 +7,8 @@ from torch import Tensor
 
 LOG_SIGMA_RANGE = (-7.0, 3.0)
 """The one clamp of log_sigma: wide enough never to bind in a healthy run, narrow enough for float32."""
+ACTIVE_NATS = 0.1
+"""A dimension is active if it carries at least this much information, on average over frames."""
 
 
 class Gaussian(NamedTuple):

@@ -15,12 +15,12 @@ from robovae.evaluate.codes import Codes, EvaluateError, check_apart, encode, sp
 from robovae.evaluate.intervals import by_episode, interval, mean
 from robovae.evaluate.probe import ProbeConfig, joint_targets, probe_table
 from robovae.evaluate.smoothness import SmoothnessConfig, smoothness
+from robovae.gaussian import ACTIVE_NATS
 from robovae.run.directory import RunModel, check_data
 
 ACTIVE_VARIANCE = 0.01
-"""Variance of mu over frames above which a dimension may be active (Burda et al., 1509.00519, 5.2)..."""
-ACTIVE_NATS = 0.1
-"""...and mean KL to N(0, 1) that it has to carry as well."""
+"""Variance of mu over frames above which a dimension may be active (Burda et al., 1509.00519, 5.2), if it
+carries `ACTIVE_NATS` as well."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from robovae.elbo import log_likelihood
 from robovae.episodes import EpisodeStore
 from robovae.frames import to_tensor
-from robovae.gaussian import Gaussian, kl, kl_parts
+from robovae.gaussian import ACTIVE_NATS, Gaussian, kl, kl_parts
 from robovae.run.directory import RunModel
 from robovae.train.config import TrainConfig
 from robovae.train.data import Sequences, grid_source
@@ -21,8 +21,6 @@ from robovae.vae import MIN_PIXEL_STD
 Metrics = dict[str, Any]
 _JUDGED_FRAMES = 1024
 _JUDGED_EPISODES, _JUDGED_LENGTH = 64, 32
-ACTIVE_NATS = 0.1
-"""A latent dimension is active if it carries at least this much information, on average over frames."""
 
 
 class Phase(Protocol):
