@@ -106,4 +106,4 @@ def test_the_keys_of_the_quickstart_are_known():
         from_mapping(config, given, "quickstart")
         with pytest.raises(ConfigError, match="unknown key 'latents'"):  # negative control
             from_mapping(config, {**given, "latents": 10}, "quickstart")
-    assert set(policy_configs(recipe)) == {"", "mu", "state"}
+    assert set(policy_configs(recipe)) == {"", "mu", "augmented", "state"}
