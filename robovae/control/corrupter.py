@@ -49,8 +49,6 @@ class Corrupter:
 
 def corrupted(frame: NDArray[np.uint8], other: NDArray[np.uint8], way: int) -> NDArray[np.uint8]:
     """One frame (H, W, 3) uint8 corrupted, with pieces of another; the same `way`, the same corruption."""
-    generator = torch.Generator().manual_seed(way)
-    spoilt: NDArray[np.uint8] = to_frames(corrupt(to_tensor(frame[None]), to_tensor(other[None]), generator))[
-        0
-    ]
+    image, piece = to_tensor(frame[None]), to_tensor(other[None])
+    spoilt: NDArray[np.uint8] = to_frames(corrupt(image, piece, torch.Generator().manual_seed(way)))[0]
     return spoilt
