@@ -240,8 +240,12 @@ class VAE(nn.Module):
 
     def encode_global(self, grid: Tensor) -> Gaussian:
         """Mean of q(grid | x), (B, c, h, w) -> belief of a lone frame about z, (B, D)."""
-        out: Gaussian = self.global_encoder((grid - self.grid_mean) / self.grid_std)
+        out: Gaussian = self.global_encoder(self.standardised(grid))
         return out
+
+    def standardised(self, grid: Tensor) -> Tensor:
+        """Grid (B, c, h, w) as the global level takes it."""
+        return (grid - self.grid_mean) / self.grid_std
 
     def forward(self, images: Tensor) -> tuple[Gaussian, Gaussian]:
         """Images (B, 3, H, W) -> local belief (B, c, h, w), global belief (B, D)."""

@@ -186,7 +186,7 @@ class TestArms:
         torch.testing.assert_close(means["filtered"], means["oracle"], atol=1e-4, rtol=1e-4)
         error = {name: float(UNIT.squares(mu - clean.raw.mu)[lost].mean()) for name, mu in means.items()}
         assert error["raw"] == pytest.approx(9.0, rel=1e-4)
-        assert error["constant"] > 5.0 > 1.5 > error["filtered"]
+        assert error["constant"] > 2.0 * error["filtered"]  # it takes the prior's mean for the frame's word
 
     def test_the_oracle_does_not_look_at_what_fails(self, clean, lost):
         found = [

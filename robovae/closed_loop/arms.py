@@ -148,7 +148,7 @@ def constant_sigma(perceive: Callable[[Frames], Belief], sigma: Floats) -> Calla
     """Beliefs of frames with the same sigma (D,) always, so that all frames count alike.
 
     Args:
-        perceive: frames to beliefs that no calibration has moved.
+        perceive: frames to beliefs, whose means are taken.
         sigma: (D,).
     """
 

@@ -137,7 +137,7 @@ class Cast:
             ("guard", self.nominal, guard),
             ("both", self.filtered, coasts),
             ("oracle", self.filtered, {**coasts, "oracle": True}),
-            ("constant sigma", self.filtered, {**filter_, "sigma": self.sigma, "mu": "raw"}),
+            ("constant sigma", self.filtered, {**filter_, "sigma": self.sigma, "mu": "calibrated"}),
         ):
             if name is not None and (arm != "constant sigma" or self.sigma is not None):
                 found[arm] = {**task, **eyes, **self._policy(name), **more}
@@ -168,9 +168,9 @@ class Cast:
         return Guard.load(self.run, name=name or "", fallback=self.fallback, horizon=horizon)
 
     def _constant(self) -> Arm:
-        # Noise takes the calibrated mu to 0, which would tell frames apart once more.
-        raw, sigma = Perceiver.load(self.run, calibrated=False), np.array(self.sigma, np.float32)
-        return Reflex(self._load(self.filtered), constant_sigma(raw, sigma))
+        # The same means, which the denoising encoder has its part in: only their widths are another's.
+        perceive, sigma = Perceiver.load(self.run), np.array(self.sigma, np.float32)
+        return Reflex(self._load(self.filtered), constant_sigma(perceive, sigma))
 
     def _policy(self, name: str) -> dict[str, str]:
         where = policy_dir(self.run, name)

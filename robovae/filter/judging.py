@@ -128,7 +128,7 @@ def arms(
     taken = {
         "filtered": total,
         "oracle": silenced(clean.total, lost),
-        "constant": silenced(Gaussian(raw.mu, constant.log().expand_as(raw.mu)), torch.zeros_like(lost)),
+        "constant": silenced(Gaussian(total.mu, constant.log().expand_as(total.mu)), torch.zeros_like(lost)),
     }
     held = {name: follow(dynamics, lone, clean.action).posterior.mu for name, lone in taken.items()}
     return {"raw": raw.mu, "calibrated": total.mu, **held}

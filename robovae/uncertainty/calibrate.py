@@ -1,4 +1,4 @@
-"""`robovae calibrate`: learn the measurement noise, fit the filter, fit the scores, limit the monitor."""
+"""`robovae calibrate`: learn to see through corruption and what to trust, fit filter and scores, set limits."""
 
 import shutil
 import time
@@ -43,7 +43,7 @@ def calibrate_run(
 
     Args:
         run: a trained run.
-        data: its dataset; noise and dynamics come from the train split, the limits from
+        data: its dataset; denoising, trust and dynamics come from the train split, the limits from
             `calibrate`, the scales from both (see `CalibrateConfig.fitting`).
         config: how.
         on_event: told of progress.

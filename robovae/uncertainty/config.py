@@ -21,13 +21,16 @@ class CalibrateConfig:
     nominal: int = 16_000
     """Training frames at most that tell what nominal is."""
     corrupted: int = 32_000
-    """Training frames, each corrupted in one of our own ways, that the noise is learnt from."""
+    """Training frames, each corrupted in one of our own ways, that trust is learnt from, and as many others
+    that the denoising encoder is."""
+    denoising_steps: int = 1000
+    """Updates of the denoising encoder, which sees through corruption; 0 leaves it as the VAE's own is."""
     steps: int = 2500
-    """Updates of the noise's networks."""
+    """Updates of trust: whose belief counts, and with how much noise."""
     batch: int = 256
     """Nominal frames in one, and as many corrupted ones."""
     failing: float = 0.03
-    """Share of frames that are taken to fail: a corrupted frame that looks nominal is a reason for noise on
+    """Share of frames that are taken to fail: a corrupted frame that looks nominal is a reason to doubt
     nominal ones, and a better one the more often frames fail."""
     lr: float = 3e-3
     """Top of their one-cycle schedule."""
@@ -42,7 +45,9 @@ class CalibrateConfig:
     """How the dynamics of the belief filter are trained."""
 
     def __post_init__(self) -> None:
-        check_least(self, RobovaeError, nominal=2, corrupted=1, steps=1, batch=1, fitting=1, seed=0)
+        check_least(
+            self, RobovaeError, nominal=2, corrupted=1, steps=1, batch=1, fitting=1, denoising_steps=0, seed=0
+        )
         if not 0.0 < self.lr < inf:
             raise RobovaeError(f"lr: expected more than 0, received {self.lr:g}")
         if not 0.0 < self.failing < 1.0:
@@ -52,7 +57,14 @@ class CalibrateConfig:
     def tiny(cls) -> "CalibrateConfig":
         """Seconds, for tests."""
         monitor = MonitorConfig(alpha=0.2, alpha_gate=0.2, tail=0.2)
-        sizes = {"nominal": 200, "corrupted": 300, "steps": 60, "batch": 64, "fitting": 10}
+        sizes = {
+            "nominal": 200,
+            "corrupted": 300,
+            "steps": 60,
+            "batch": 64,
+            "fitting": 10,
+            "denoising_steps": 20,
+        }
         return cls(**sizes, monitor=monitor, filter=FilterConfig.tiny())
 
 
@@ -61,7 +73,8 @@ class CalibrateEvent:
     """What a listener hears."""
 
     part: str
-    """ "encode", "noise", "filter, encode", "filter", "scores"."""
+    """ "scores of frames", "corrupt", "denoising", "encode", "encode corrupted", "encode clean", "trust",
+    "filter, encode", "filter", "scores"."""
     done: int
     total: int
 

@@ -1,4 +1,4 @@
-"""Self-made corruptions: what a measurement noise learns from, so that no fault need be seen before it comes.
+"""Self-made corruptions: what calibration learns from, so that no fault need be seen before it comes.
 
 None is of a kind with a fault that robovae is judged by (light, camera pose, colour, photographs as textures,
 objects in the scene or before the camera, noise by the pixel, blur, exposure, JPEG, dead rows, late frames).

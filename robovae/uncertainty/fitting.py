@@ -1,4 +1,4 @@
-"""Learn what nominal frames look like, and how much the message of a frame that does not is worth."""
+"""Learn what nominal frames look like, what corrupted ones leave of a belief, and how far to trust either."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,52 +10,62 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robovae.episodes import EpisodeStore
-from robovae.frames import BATCH, to_tensor
+from robovae.frames import BATCH, to_frames, to_tensor
 from robovae.gaussian import Gaussian
 from robovae.run.directory import RunModel
 from robovae.uncertainty.config import CalibrateConfig, CalibrateEvent, OnCalibrate
 from robovae.uncertainty.corruptions import corrupt
+from robovae.uncertainty.denoising import Batch, fit_denoising
 from robovae.uncertainty.look import look
-from robovae.uncertainty.model import Uncertainty
-from robovae.uncertainty.noise import HEADS, MeasurementNoise, describe, misfit, widen
-from robovae.uncertainty.scores import Strangeness
+from robovae.uncertainty.model import Uncertainty, strange
+from robovae.uncertainty.trust import Trust, misfit, trusted
 from robovae.vae import VAE
 
+Numbers = NDArray[np.int64]
 _CLIP = 100.0
+_WHOLE, _TORN = 32, 64
+"""Nominal and corrupted frames in a batch of the denoising encoder."""
+
+
+class _Beliefs(NamedTuple):
+    """What two encoders say of N frames, and how strange those are."""
+
+    scores: Tensor
+    """What trust is read from, (N, S)."""
+    lone: Gaussian
+    """The VAE's encoder, (N, D)."""
+    denoised: Gaussian
+    """The denoising one, (N, D)."""
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What looks at N frames tell."""
+class _Source:
+    """Training frames, as they are and corrupted."""
 
-    lone: Gaussian
-    """The encoder's belief, (N, D)."""
-    surprise: Tensor
-    """(N, h, w)."""
-    statistics: Tensor
-    """(N, S')."""
-    spectrum: Tensor
-    """(N, P)."""
+    train: EpisodeStore
+    rng: np.random.Generator
+    generator: torch.Generator
 
-    def features(self, strangeness: Strangeness) -> Tensor:
-        """What the noise is read from, (N, S)."""
-        distance = strangeness.statistics(self.statistics)
-        return describe(self.statistics, self.spectrum, self.surprise, self.lone, distance)
+    def drawn(self, count: int) -> Numbers:
+        """Numbers of so many frames."""
+        return self.rng.integers(self.train.num_frames, size=count)
 
+    def clean(self, numbers: Numbers) -> Tensor:
+        """(B, 3, H, W)."""
+        return to_tensor(self.train.frames(numbers))
 
-class _Message(NamedTuple):
-    """Beliefs of N frames, and what their noise is read from."""
-
-    features: Tensor
-    """(N, S)."""
-    lone: Gaussian
-    """(N, D)."""
+    def corrupted(self, numbers: Numbers) -> Tensor:
+        """The same frames, each corrupted in a way of ours; another one the next time."""
+        return corrupt(self.clean(numbers), self.clean(self.drawn(len(numbers))), self.generator)
 
 
 def fit_uncertainty(
     model: RunModel, train: EpisodeStore, config: CalibrateConfig, tell: OnCalibrate
 ) -> Uncertainty:
-    """Fit the measurement noise and the scores on training episodes.
+    """Fit denoising encoder, trust and scores on training episodes.
+
+    Trust is fitted on other corrupted frames than the encoder was, or it would take what the encoder knows by
+    heart for what it sees.
 
     Args:
         model: whose sigma is to become true.
@@ -64,96 +74,140 @@ def fit_uncertainty(
         tell: told of progress.
     """
     vae, rng = model.vae, np.random.default_rng(config.seed)
-    generator = torch.Generator().manual_seed(config.seed)
-    nominal_numbers = rng.choice(train.num_frames, min(config.nominal, train.num_frames), replace=False)
-    numbers = rng.integers(train.num_frames, size=config.corrupted)
-    total = len(nominal_numbers) + 2 * len(numbers)
-
-    def corrupted(chosen: NDArray[np.int64]) -> Tensor:
-        others = to_tensor(train.frames(rng.integers(train.num_frames, size=len(chosen))))
-        return corrupt(to_tensor(train.frames(chosen)), others, generator)
-
-    def clean(chosen: NDArray[np.int64]) -> Tensor:
-        return to_tensor(train.frames(chosen))
-
-    def told(done: int) -> Callable[[int], None]:
-        return lambda more: tell(CalibrateEvent("encode", done + more, total))
-
-    nominal = _see(vae, nominal_numbers, clean, told(0))
-    broken = _see(vae, numbers, corrupted, told(len(nominal_numbers)))
-    truth = _see(vae, numbers, clean, told(len(nominal_numbers) + len(numbers))).lone
+    source = _Source(train, rng, torch.Generator().manual_seed(config.seed))
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         uncertainty = Uncertainty(vae)
-    uncertainty.strangeness.fit(nominal.surprise, nominal.statistics, nominal.spectrum)
-    whole, torn = (_Message(seen.features(uncertainty.strangeness), seen.lone) for seen in (nominal, broken))
-    uncertainty.noise.standardise(whole.features)
-    _fit_noise(uncertainty.noise, whole, torn, truth, config, tell)
+    nominal = rng.choice(train.num_frames, min(config.nominal, train.num_frames), replace=False)
+    _fit_scores(uncertainty, vae, source, nominal, tell)
+    _fit_encoder(uncertainty, vae, source, config, tell)
+    torn = source.drawn(config.corrupted)
+    whole = _believed(uncertainty, vae, nominal, source.clean, _told(tell, "encode"))
+    broken = _believed(uncertainty, vae, torn, source.corrupted, _told(tell, "encode corrupted"))
+    truth = _lone(vae, torn, source.clean, _told(tell, "encode clean"))
+    uncertainty.trust.standardise(whole.scores)
+    _fit_trust(uncertainty.trust, whole, broken, truth, config, tell)
     uncertainty.requires_grad_(False)
     return uncertainty.eval()
 
 
-def _see(
-    vae: VAE,
-    numbers: NDArray[np.int64],
-    images: Callable[[NDArray[np.int64]], Tensor],
-    tell: Callable[[int], None],
-) -> _Seen:
-    """Look at many frames, keeping what is needed of each."""
-    parts: list[tuple[Tensor, ...]] = []
+def _told(tell: OnCalibrate, part: str) -> Callable[[int, int], None]:
+    return lambda done, total: tell(CalibrateEvent(part, done, total))
+
+
+def _by_batch(
+    numbers: Numbers, compute: Callable[[Numbers], tuple[Tensor, ...]], tell: Callable[[int, int], None]
+) -> tuple[Tensor, ...]:
+    """What is computed of many frames, some at a time."""
+    parts = []
     with torch.no_grad():
         for first in range(0, len(numbers), BATCH):
-            seen = look(vae, images(numbers[first : first + BATCH]))
-            parts.append((*seen.lone, seen.surprise, seen.statistics, seen.spectrum))
-            tell(min(first + BATCH, len(numbers)))
-    mu, log_sigma, *rest = (torch.cat(column) for column in zip(*parts, strict=True))
-    return _Seen(Gaussian(mu, log_sigma), *rest)
+            parts.append(compute(numbers[first : first + BATCH]))
+            tell(min(first + BATCH, len(numbers)), len(numbers))
+    return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
 
-def _fit_noise(
-    noise: MeasurementNoise,
-    nominal: _Message,
-    broken: _Message,
+def _fit_scores(
+    uncertainty: Uncertainty, vae: VAE, source: _Source, nominal: Numbers, tell: OnCalibrate
+) -> None:
+    """Learn what nominal frames look like."""
+
+    def seen(numbers: Numbers) -> tuple[Tensor, ...]:
+        found = look(vae, source.clean(numbers))
+        return found.surprise, found.statistics, found.spectrum
+
+    uncertainty.strangeness.fit(*_by_batch(nominal, seen, _told(tell, "scores of frames")))
+
+
+def _fit_encoder(
+    uncertainty: Uncertainty, vae: VAE, source: _Source, config: CalibrateConfig, tell: OnCalibrate
+) -> None:
+    """Fit the denoising encoder on a pool of corrupted frames and their clean twins."""
+    numbers = source.drawn(config.corrupted)
+
+    def pooled(chosen: Numbers) -> tuple[Tensor, ...]:
+        torn = torch.from_numpy(to_frames(source.corrupted(chosen)))  # bytes: there are many
+        return torn, *vae(source.clean(chosen))[1]
+
+    torn, *truth = _by_batch(numbers, pooled, _told(tell, "corrupt"))
+    goals = Gaussian(*truth)
+
+    def batch() -> Batch:
+        rows = source.rng.integers(len(numbers), size=_WHOLE + _TORN)
+        images = torch.cat([source.clean(numbers[rows[:_WHOLE]]), to_tensor(torn[rows[_WHOLE:]].numpy())])
+        return images, _rows(goals, torch.from_numpy(rows))
+
+    steps, told = config.denoising_steps, _told(tell, "denoising")
+    fit_denoising(uncertainty.denoising, vae, batch, steps, lambda done: told(done, steps))
+
+
+def _believed(
+    uncertainty: Uncertainty,
+    vae: VAE,
+    numbers: Numbers,
+    images: Callable[[Numbers], Tensor],
+    tell: Callable[[int, int], None],
+) -> _Beliefs:
+    """What both encoders say of many frames."""
+
+    def compute(chosen: Numbers) -> tuple[Tensor, ...]:
+        frames = images(chosen)
+        seen, denoised = look(vae, frames), uncertainty.denoising(vae, frames)
+        scores = strange(uncertainty.strangeness(seen), seen.lone, denoised)
+        return scores, *seen.lone, *denoised
+
+    scores, a, b, c, d = _by_batch(numbers, compute, tell)
+    return _Beliefs(scores, Gaussian(a, b), Gaussian(c, d))
+
+
+def _lone(
+    vae: VAE, numbers: Numbers, images: Callable[[Numbers], Tensor], tell: Callable[[int, int], None]
+) -> Gaussian:
+    """What the VAE's encoder says of many frames."""
+    return Gaussian(*_by_batch(numbers, lambda chosen: tuple(vae(images(chosen))[1]), tell))
+
+
+def _fit_trust(
+    trust: Trust,
+    nominal: _Beliefs,
+    broken: _Beliefs,
     truth: Gaussian,
     config: CalibrateConfig,
     tell: OnCalibrate,
 ) -> None:
-    """Make the widened belief of a corrupted frame the likeliest to hold what the clean frame says.
+    """Make the calibrated belief of a corrupted frame the likeliest to hold what the clean frame says.
 
-    The loss is a proper scoring rule, so that the width is that of the error; half of each batch is nominal,
-    where the belief is right as it is and any noise costs. The halves count for as often as frames are taken
-    to fail: where a frame might be either, its width is the mixture's.
+    Half of a batch is corrupted, for how the networks learn; it counts for `failing` of the loss, as frames
+    are taken to fail: where a frame might be either, its width is the mixture's.
     """
     counts = 2.0 * torch.tensor([1.0 - config.failing, config.failing]).repeat_interleave(config.batch)
-    optimizer = torch.optim.AdamW(noise.parameters(), config.lr, weight_decay=1e-3)
+    optimizer = torch.optim.AdamW(trust.parameters(), config.lr, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=config.steps)
     generator = torch.Generator().manual_seed(config.seed)
-    for step, (features, lone, goal) in enumerate(_batches(nominal, broken, truth, config, generator)):
-        heads = noise.each(features)
-        # Each head by itself, or they would agree on one answer and have nothing to disagree about.
-        each = (counts * misfit(goal, widen(lone, head.exp())) for head in heads)
-        loss = sum((costs.mean() for costs in each), torch.zeros(())) / HEADS
+    for step, (seen, goal) in enumerate(_batches(nominal, broken, truth, config, generator)):
+        share, noise = trust(seen.scores)
+        loss = (counts * misfit(goal, trusted(seen.lone, seen.denoised, share, noise))).mean()
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(noise.parameters(), _CLIP)
+        nn.utils.clip_grad_norm_(trust.parameters(), _CLIP)
         optimizer.step()
         schedule.step()
-        tell(CalibrateEvent("noise", step + 1, config.steps))
+        tell(CalibrateEvent("trust", step + 1, config.steps))
 
 
 def _batches(
-    nominal: _Message, broken: _Message, truth: Gaussian, config: CalibrateConfig, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Gaussian, Gaussian]]:
-    """Features, belief and the belief about the clean frame: half nominal, half corrupted."""
+    nominal: _Beliefs, broken: _Beliefs, truth: Gaussian, config: CalibrateConfig, generator: torch.Generator
+) -> Iterator[tuple[_Beliefs, Gaussian]]:
+    """Beliefs, and the belief about the clean frame: half nominal, half corrupted."""
     for _ in range(config.steps):
-        a = torch.randint(len(nominal.features), (config.batch,), generator=generator)
-        b = torch.randint(len(broken.features), (config.batch,), generator=generator)
-        own = _rows(nominal.lone, a)
-        yield (
-            torch.cat([nominal.features[a], broken.features[b]]),
-            _joined(own, _rows(broken.lone, b)),
-            _joined(own, _rows(truth, b)),
+        a = torch.randint(len(nominal.scores), (config.batch,), generator=generator)
+        b = torch.randint(len(broken.scores), (config.batch,), generator=generator)
+        seen = _Beliefs(
+            torch.cat([nominal.scores[a], broken.scores[b]]),
+            _joined(_rows(nominal.lone, a), _rows(broken.lone, b)),
+            _joined(_rows(nominal.denoised, a), _rows(broken.denoised, b)),
         )
+        yield seen, _joined(_rows(nominal.lone, a), _rows(truth, b))
 
 
 def _rows(belief: Gaussian, rows: Tensor) -> Gaussian:

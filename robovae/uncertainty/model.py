@@ -1,4 +1,4 @@
-"""What calibration adds to a run: measurement noise and scores, one file beside the model's."""
+"""What calibration adds to a run: a denoising encoder, trust and scores, one file beside the model's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from robovae.gaussian import Gaussian
+from robovae.uncertainty.denoising import DenoisingEncoder
 from robovae.uncertainty.look import Look, look
-from robovae.uncertainty.noise import MeasurementNoise, describe, widen
 from robovae.uncertainty.part import Part
-from robovae.uncertainty.scores import Strangeness
+from robovae.uncertainty.scores import SCORES, Strangeness
+from robovae.uncertainty.trust import Trust, disagreement, trusted
 from robovae.vae import VAE
 
 FILE = "uncertainty.safetensors"
-FORM = "4"
+FORM = "5"
 """Version of the names in it."""
 _PART = Part(FILE, FORM, "a calibrated run", "the calibration of these weights, received another's")
 
@@ -28,7 +29,7 @@ class Insight:
     look: Look
     """Of the encoder."""
     total: Gaussian
-    """The calibrated belief, (B, D): what the encoder says, less what the frame is trusted for."""
+    """The calibrated belief, (B, D): what either encoder says, by how far it is trusted."""
     scores: Tensor
     """(B, len(SCORES))."""
 
@@ -44,7 +45,7 @@ class Insight:
 
 
 class Uncertainty(nn.Module):
-    """Measurement noise and scores of one VAE.
+    """Denoising encoder, trust and scores of one VAE.
 
     Args:
         vae: the model they belong to; it is not part of this module.
@@ -57,23 +58,21 @@ class Uncertainty(nn.Module):
             seen = look(vae, torch.zeros(1, 3, height, width, device=vae.mean_frame.device))
         cells = (seen.surprise.shape[1], seen.surprise.shape[2])
         self.strangeness = Strangeness(cells, seen.statistics.shape[1])
-        features = self._features(seen, self._distance(seen))
-        self.noise = MeasurementNoise(features.shape[1], vae.config.latent_dim)
+        self.denoising = DenoisingEncoder(vae)
+        # By the scores but for sigma, which is what comes of it, and by how far the two encoders disagree.
+        self.trust = Trust(len(SCORES), vae.config.latent_dim, SCORES.index("statistics"))
 
     def forward(self, vae: VAE, images: Tensor) -> Insight:
         """Images (B, 3, H, W) in [0, 1] -> Insight."""
-        seen = look(vae, images)
-        distance = self._distance(seen)
-        total = widen(seen.lone, self.noise(self._features(seen, distance)))
-        return Insight(seen, total, self.strangeness(seen, distance, total))
+        seen, denoised = look(vae, images), self.denoising(vae, images)
+        scores = self.strangeness(seen)
+        total = trusted(seen.lone, denoised, *self.trust(strange(scores, seen.lone, denoised)))
+        return Insight(seen, total, torch.cat([scores, total.log_sigma.mean(1, keepdim=True)], 1))
 
-    def _distance(self, seen: Look) -> Tensor:
-        out: Tensor = self.strangeness.statistics(seen.statistics)
-        return out
 
-    @staticmethod
-    def _features(seen: Look, distance: Tensor) -> Tensor:
-        return describe(seen.statistics, seen.spectrum, seen.surprise, seen.lone, distance)
+def strange(scores: Tensor, lone: Gaussian, denoised: Gaussian) -> Tensor:
+    """What trust is read from, (B, S + 1): scores (B, S), and how far the two beliefs disagree."""
+    return torch.cat([scores, disagreement(lone, denoised)[:, None]], 1)
 
 
 def _cat(parts: Sequence[Any]) -> Any:

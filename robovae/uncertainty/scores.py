@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from robovae.gaussian import Gaussian
 from robovae.uncertainty.look import ORDERS, Look
 
 SCORES = ("surprise", "peak", "statistics", "spectrum", "sigma")
@@ -23,7 +22,8 @@ class Strangeness(nn.Module):
       diagonal covariance (Ledoit & Wolf 2004 give the form; the share is fixed).
     - spectrum: the same of the frame's power by fineness, which a blur, a codec or a noisy sensor changes. Of
       its own, because six numbers would be drowned by some hundreds of statistics.
-    - sigma: mean log sigma of the calibrated belief: how much the frame leaves open.
+    - sigma: mean log sigma of the calibrated belief: how much the frame leaves open. It follows from the
+      others, and is added last (`Uncertainty`).
 
     Args:
         cells: (h, w) of the grid.
@@ -53,14 +53,13 @@ class Strangeness(nn.Module):
         out: Tensor = (torch.log(look.surprise + SMALL) - self.cell_mean) / self.cell_std
         return out
 
-    def forward(self, look: Look, distance: Tensor, total: Gaussian) -> Tensor:
-        """A look, the distance (B,) of its statistics, and its calibrated belief -> (B, len(SCORES))."""
+    def forward(self, look: Look) -> Tensor:
+        """A look -> the scores of the frame itself, all but sigma: (B, len(SCORES) - 1)."""
         columns = (
             torch.log(look.surprise.sum((1, 2)) + SMALL),
             self.stands_out(look).amax((1, 2)),
-            distance,
+            self.statistics(look.statistics),
             self.spectrum(look.spectrum),
-            total.log_sigma.mean(1),
         )
         return torch.stack(columns, 1)
 

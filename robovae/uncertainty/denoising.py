@@ -1,0 +1,89 @@
+"""A second encoder, which sees through corruption: what would the clean frame have said?
+
+The VAE's own encoder has met nominal frames alone: a lamp a little dimmer moves its belief by a deviation. A
+copy of it is fitted to say of a corrupted frame what the original says of the clean one (Vincent et al. 2008
+corrupt what an autoencoder sees in the same way; here the target is a belief and no picture). It learns from
+corruptions of our own, none of a kind with a fault that robovae is judged by, and sees through those better
+too. Of nominal frames the original knows more, so neither replaces the other: see `Trust`.
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from robovae.gaussian import Gaussian
+from robovae.train.muon import Muon
+from robovae.train.objectives import learning_rate
+from robovae.vae import VAE
+
+_LR, _CLIP = 4e-3, 100.0
+
+Batch = tuple[Tensor, Gaussian]
+"""Images (B, 3, H, W), and the beliefs (B, D) that their clean twins give."""
+
+
+class DenoisingEncoder(nn.Module):
+    """q(z | x~): what a corrupted frame x~ leaves of the belief about the clean one.
+
+    Its grid draws nothing, and says nothing to anyone but its own upper half.
+
+    Args:
+        vae: whose encoder it begins as.
+    """
+
+    def __init__(self, vae: VAE) -> None:
+        super().__init__()
+        self.local_encoder = deepcopy(vae.local_encoder).requires_grad_(True)
+        self.global_encoder = deepcopy(vae.global_encoder).requires_grad_(True)
+
+    def forward(self, vae: VAE, images: Tensor) -> Gaussian:
+        """Images (B, 3, H, W) in [0, 1] -> Gaussian of (B, D) with sigma < 1, in the latents of `vae`."""
+        grid = self.local_encoder(images - vae.mean_frame).mu
+        out: Gaussian = self.global_encoder(vae.standardised(grid))
+        return out
+
+
+def fit_denoising(
+    encoder: DenoisingEncoder,
+    vae: VAE,
+    batches: Callable[[], Batch],
+    steps: int,
+    tell: Callable[[int], None],
+) -> None:
+    """Fit the encoder to what the VAE's own says of clean frames.
+
+    Args:
+        encoder: is trained.
+        vae: stays as it is.
+        batches: gives the next one.
+        steps: updates.
+        tell: told of each.
+    """
+    trained = list(encoder.parameters())
+    optimizer = Muon(trained, _LR)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, steps, _LR)
+        images, goal = batches()
+        loss = tailed_misfit(goal, encoder(vae, images)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, _CLIP)
+        optimizer.step()
+        tell(step + 1)
+
+
+def tailed_misfit(truth: Gaussian, belief: Gaussian) -> Tensor:
+    """The misfit of a belief with heavy tails, (B,) nats: the pseudo-Huber loss in the place of the square.
+
+    Where a piece of another frame hides all that matters, nothing tells. By the square such frames would
+    drown what can be learnt from the others; here what they cost grows with the distance alone.
+
+    Args:
+        truth: (B, D).
+        belief: (B, D).
+    """
+    squares = ((truth.mu - belief.mu).square() + truth.sigma.square()) * torch.exp(-2.0 * belief.log_sigma)
+    return (torch.sqrt(1.0 + squares) + belief.log_sigma).sum(1)
