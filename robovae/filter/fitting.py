@@ -6,6 +6,7 @@ start from posterior means, coast for many steps, and must say how far they can 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -93,7 +94,7 @@ def fit_dynamics(
     (frames, fitted_on), held_out = _parted(seen, part)
     for _ in range(_ATTEMPTS):
         dynamics, error = _fitted(_begin(model, config), frames, fitted_on, replace(config, lr=rate), tell)
-        if error <= _LOST:
+        if error <= _LOST:  # NaN is no error that is small enough
             dynamics.requires_grad_(False)
             _widen(dynamics, *held_out, config)
             dynamics.fading.fill_(config.fading)  # not before: the fit would undo it
@@ -108,14 +109,15 @@ def fit_dynamics(
 def _fitted(
     dynamics: FilterDynamics, frames: _Frames, part: EpisodeStore, config: FilterConfig, tell: OnCalibrate
 ) -> tuple[FilterDynamics, float]:
-    """The dynamics, fitted, and their squared error on the last windows; stopped where they diverge."""
+    """The dynamics, fitted, and their squared error on the last windows; stopped where it is not finite."""
     scale = frames.raw.mu.std(0).clamp_min(_LEAST_SCALE)
     optimizer = Muon(dynamics.parameters(), config.lr)
     for step, batch in enumerate(_batches(frames, part, config)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, config.steps, config.lr)
         rollout = _filtered(dynamics, batch)
-        if not (error := _error(rollout, batch)) <= _LOST:  # NaN is no error that is small enough
+        # No limit on the way: the VAE's own prior, which this starts from, may be lost in a burst.
+        if not isfinite(error := _error(rollout, batch)):
             break
         loss = _loss(rollout, batch, scale, config)
         optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""`robovae calibrate`: learn to see through corruption and what to trust, fit filter and scores, set limits."""
+"""`robovae calibrate`: see through corruption and learn what to trust; fit filter and scores, set limits."""
 
 import shutil
 import time
