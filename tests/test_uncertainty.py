@@ -36,6 +36,7 @@ from robovae.uncertainty import (
 from robovae.uncertainty.calibrate import _parted
 from robovae.uncertainty.corruptions import KINDS, corrupt
 from robovae.uncertainty.denoising import (
+    FAR,
     DenoisingEncoder,
     fit_denoising,
     tailed_misfit,
@@ -157,10 +158,10 @@ class TestDenoising:
     """The encoder that sees through corruption."""
 
     def test_the_cost_is_the_squares_near_by_and_the_distance_far_off(self):
-        """Of a width of 1: the square's half for a small miss, and no more than the miss for a large one."""
+        """Of a width of 1: the square's half for a small miss, and a multiple of the miss for a large one."""
         costs = [float(tailed_misfit(gaussian((off, -20.0)), gaussian((0.0, 0.0)))) for off in (0, 0.1, 100)]
         assert costs[1] - costs[0] == pytest.approx(0.1**2 / 2, rel=1e-2)
-        assert costs[2] - costs[0] == pytest.approx(99.0, rel=1e-2)
+        assert costs[2] - costs[0] == pytest.approx(FAR * 100.0 - FAR**2, rel=1e-2)
 
     def test_a_frame_that_deceives_still_pulls_but_no_harder_the_further_off(self):
         pulls = []
@@ -168,7 +169,16 @@ class TestDenoising:
             mu = torch.zeros(1, 1, requires_grad=True)
             tailed_misfit(gaussian((off, -20.0)), Gaussian(mu, torch.zeros(1, 1))).sum().backward()
             pulls.append(float(-mu.grad))
-        assert pulls == pytest.approx([3 / math.sqrt(10), 1.0], rel=1e-3)
+        assert pulls == pytest.approx([3 / math.sqrt(2), FAR], rel=1e-3)
+
+    def test_the_sigma_of_gaussian_errors_is_nearly_theirs(self):
+        errors = torch.randn(20_000, 1, generator=torch.Generator().manual_seed(0))
+        truth, widths = Gaussian(errors, torch.full_like(errors, -20.0)), torch.linspace(0.5, 1.5, 101)
+        costs = [
+            float(tailed_misfit(truth, Gaussian(torch.zeros_like(errors), w.log().expand_as(errors))).mean())
+            for w in widths
+        ]
+        assert float(widths[int(np.argmin(costs))]) == pytest.approx(0.93, abs=0.03)
 
     def test_it_learns_what_the_clean_frame_says(self):
         """A toy that a corruption shifts: the copy unlearns the shift, the original keeps it."""

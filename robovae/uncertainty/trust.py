@@ -1,7 +1,7 @@
 """Trust: which of two encoders a frame's belief comes from, and how much measurement noise is on top.
 
 The ELBO gives the width that nominal frames justify. Of a strange frame the denoising encoder knows more;
-what it says gets noise of variance R(x), and the two are joined by the share w(x) that it is heard with.
+the two are joined by the share w(x) that it is heard with, and noise of variance R(x) is on top.
 A belief is N(0, I) times a message of variance v = sigma^2 / (1 - sigma^2); noise is added to the message's
 variance, so that what comes out falls back to the prior when the frame says nothing: R -> oo gives mu -> 0,
 sigma -> 1, 0 nats.
@@ -66,10 +66,10 @@ def trusted(lone: Gaussian, denoised: Gaussian, share: Tensor, noise: Tensor) ->
     Args:
         lone: what the VAE's encoder says, (B, D).
         denoised: what the denoising encoder says, (B, D).
-        share: w, (B, D); 0 leaves `lone` as it is.
-        noise: R, (B, D), on top of the denoising encoder's message.
+        share: w, (B, D); 0 leaves `denoised` unheard.
+        noise: R, (B, D), on top of the joint message.
     """
-    return intersection(lone, widen(denoised, noise), share)
+    return widen(intersection(lone, denoised, share), noise)
 
 
 def intersection(a: Gaussian, b: Gaussian, share: Tensor) -> Gaussian:
