@@ -96,8 +96,8 @@ class Perceiver:
     Args:
         model: what `load_model` read or `build_model` made.
         device: where it computes, as torch names it.
-        uncertainty: the model's calibration: with it sigma is the total width, and a frame that says
-            nothing gives mu 0 and sigma 1; without it, sigma is what the encoder emits.
+        uncertainty: the model's calibration: with it mu and sigma are the calibrated ones, and a frame
+            that says nothing gives mu 0 and sigma 1; without it, they are what the encoder emits.
         graph: the same, exported: gives the beliefs in the place of both.
     """
 

@@ -184,6 +184,18 @@ def test_what_diverges_is_refused_with_the_mend(train):
         fit_dynamics(system(), Sees(), train, replace(TINY, lr=100.0), quiet)
 
 
+def test_a_prior_that_is_lost_at_first_is_fitted_all_the_same(train, monkeypatch):
+    first = []
+
+    def lost(rollout, batch):
+        first.append(not first)
+        return 1e3 if first[-1] else 0.5
+
+    monkeypatch.setattr(fitting, "_error", lost)
+    fit_dynamics(system(), Sees(), train, TINY, quiet)
+    assert len(first) == TINY.steps  # at the first attempt, to its end
+
+
 def test_what_diverges_once_is_fitted_anew_at_half_of_the_rate(train, monkeypatch):
     rates, fitted = [], fitting._fitted
 

@@ -564,6 +564,7 @@ def test_maps_and_dims_that_are_none_are_refused():
     with pytest.raises(MonitorError, match="dims: expected a finite number a latent"):
         strangest_dims(np.zeros((2, 2)))
     assert strangest_dims([5.0, 1.0, 4.0, 3.0, 6.0]) == (4, 0, 2)
+    assert strangest_dims([0.0, 0.0]) == ()
 
 
 # file

@@ -1,4 +1,4 @@
-"""Measurement noise, corruptions, scores, and a calibrated run from end to end on toy frames."""
+"""Denoising, trust, corruptions, scores, and a calibrated run from end to end on toy frames."""
 
 import math
 import shutil
@@ -17,7 +17,7 @@ from robovae.belief import Perceiver
 from robovae.dynamics import FilterDynamics
 from robovae.episodes import EpisodeError, EpisodeStore, write_episode
 from robovae.filter import load_dynamics, save_dynamics
-from robovae.frames import FrameError
+from robovae.frames import FrameError, to_tensor
 from robovae.gaussian import Gaussian, kl
 from robovae.judge import Footage
 from robovae.monitor import CalibrationError, MonitorError
@@ -36,15 +36,15 @@ from robovae.uncertainty import (
 from robovae.uncertainty.calibrate import _parted
 from robovae.uncertainty.corruptions import KINDS, corrupt
 from robovae.uncertainty.denoising import (
-    FAR,
+    TAIL,
     DenoisingEncoder,
     fit_denoising,
     tailed_misfit,
 )
 from robovae.uncertainty.fitting import _Beliefs, _fit_trust
 from robovae.uncertainty.following import Follower, temporal_scores
-from robovae.uncertainty.look import ORDERS, Look, power
-from robovae.uncertainty.model import FILE, FORM, load_uncertainty
+from robovae.uncertainty.look import ORDERS, Look, look, power
+from robovae.uncertainty.model import FILE, FORM, load_uncertainty, strange
 from robovae.uncertainty.part import Part
 from robovae.uncertainty.scores import Mahalanobis, Strangeness
 from robovae.uncertainty.trust import Trust, disagreement, intersection, misfit, trusted, widen
@@ -107,13 +107,46 @@ def test_frames_that_look_alike_are_as_wide_as_the_mixture_of_what_they_may_be(f
     signs = torch.ones(512, 1).where(torch.arange(512)[:, None] % 2 == 0, -1.0)
     truth = Gaussian(error * signs, same.log_sigma)
     torch.manual_seed(0)
-    trust = Trust(4, 1)
+    trust = Trust(4, 1, distance=0)
     trust.standardise(seen.scores)
     config = CalibrateConfig(steps=1500, batch=64, failing=failing, lr=3e-2)
     _fit_trust(trust, seen, seen, truth, config, lambda event: None)
     with torch.no_grad():
         width = float(trusted(same, same, *trust(seen.scores)).sigma.square().mean())
     assert width == pytest.approx(own**2 + failing * error**2, rel=0.15)
+
+
+def test_trust_hears_the_encoder_that_is_right_where_the_scores_tell_them_apart():
+    """On nominal frames the VAE's own, on corrupted ones the denoising one; the other is wrong and sure."""
+    generator = torch.Generator().manual_seed(0)
+    mu, sure = torch.randn(512, 2, generator=generator), torch.full((512, 2), -2.0)
+    right, wrong = Gaussian(mu, sure), Gaussian(mu + 1.0, sure)
+    usual = torch.randn(512, 4, generator=generator)
+    nominal, broken = _Beliefs(usual, right, wrong), _Beliefs(usual + 6.0, wrong, right)
+    torch.manual_seed(0)
+    trust = Trust(4, 2, distance=0)
+    trust.standardise(nominal.scores)
+    _fit_trust(trust, nominal, broken, right, CalibrateConfig(steps=800, batch=64), lambda event: None)
+    with torch.no_grad():
+        for seen, least, most in ((nominal, 0.0, 0.05), (broken, 0.95, 1.0)):
+            share, noise = trust(seen.scores)
+            assert least <= float(share.mean()) <= most
+            total = trusted(seen.lone, seen.denoised, share, noise)
+            assert float((total.mu - mu).abs().mean()) < 0.1
+
+
+def test_the_belief_of_a_frame_is_what_trust_makes_of_both_encoders(run, data):
+    scorer = Scorer.load(run)
+    vae, uncertainty = scorer.model.vae, scorer.uncertainty
+    images = to_tensor(EpisodeStore(data).split("test").frames(np.arange(4)))
+    with torch.no_grad():
+        found, seen = uncertainty(vae, images), look(vae, images)
+        denoised = uncertainty.denoising(vae, images)
+        read = strange(uncertainty.strangeness(seen), seen.lone, denoised)
+        total = trusted(seen.lone, denoised, *uncertainty.trust(read))
+    torch.testing.assert_close(found.total, total)
+    assert found.scores.shape == (4, len(SCORES))
+    torch.testing.assert_close(found.scores[:, -1], total.log_sigma.mean(1))
 
 
 class TestIntersection:
@@ -161,7 +194,7 @@ class TestDenoising:
         """Of a width of 1: the square's half for a small miss, and a multiple of the miss for a large one."""
         costs = [float(tailed_misfit(gaussian((off, -20.0)), gaussian((0.0, 0.0)))) for off in (0, 0.1, 100)]
         assert costs[1] - costs[0] == pytest.approx(0.1**2 / 2, rel=1e-2)
-        assert costs[2] - costs[0] == pytest.approx(FAR * 100.0 - FAR**2, rel=1e-2)
+        assert costs[2] - costs[0] == pytest.approx(TAIL * 100.0 - TAIL**2, rel=1e-2)
 
     def test_a_frame_that_deceives_still_pulls_but_no_harder_the_further_off(self):
         pulls = []
@@ -169,7 +202,7 @@ class TestDenoising:
             mu = torch.zeros(1, 1, requires_grad=True)
             tailed_misfit(gaussian((off, -20.0)), Gaussian(mu, torch.zeros(1, 1))).sum().backward()
             pulls.append(float(-mu.grad))
-        assert pulls == pytest.approx([3 / math.sqrt(2), FAR], rel=1e-3)
+        assert pulls == pytest.approx([3 / math.sqrt(2), TAIL], rel=1e-3)
 
     def test_the_sigma_of_gaussian_errors_is_nearly_theirs(self):
         errors = torch.randn(20_000, 1, generator=torch.Generator().manual_seed(0))
@@ -318,7 +351,7 @@ class TestScores:
 
     def test_trust_is_finite_however_strange_a_frame_is(self):
         torch.manual_seed(0)
-        trust = Trust(4, 2)
+        trust = Trust(4, 2, distance=0)
         trust.standardise(torch.randn(100, 4))
         for share, noise in (trust(torch.zeros(1, 4)), trust(torch.full((1, 4), 1e6))):
             assert ((share >= 0) & (share <= 1)).all()
@@ -375,6 +408,8 @@ class TestCalibratedRun:
         assert not raw.is_calibrated
         frames = self.frames(data)
         assert (total(frames).sigma <= 1).all()
+        assert np.abs(total(frames).mu - raw(frames).mu).max() > 1e-3
+        assert np.abs(total(frames).sigma - raw(frames).sigma).max() > 1e-3
         np.testing.assert_array_equal(total(frames).local.mu, raw(frames).local.mu)
 
     def test_update_gives_the_scores_of_the_whole_sequence(self, run, data):

@@ -15,10 +15,10 @@ from robovae.uncertainty import CalibrateConfig, calibrate_run
 class Calibrate:
     """Make the sigma of a run true, and set the limits of its monitor.
 
-    Learns from corruptions of its own how far a frame can be trusted, so that sigma is the total width of the
-    belief; fits the dynamics of the belief filter, and the scores of strangeness; and sets thresholds on the
-    calibrate split (seeds 10000-), which must hold enough episodes for the rates: 99 for one false alarm in
-    100; up to 100 more of them sharpen the alarm, the others steady its limit. That is the higher of two, one
+    Learns from corruptions of its own to see through them, and how far a frame can be trusted, so that sigma
+    is the total width of the belief; fits the dynamics of the belief filter, and the scores of strangeness;
+    and sets thresholds on the calibrate split (seeds 10000-), which must hold enough episodes for the rates:
+    99 for one false alarm in 100; up to 100 more of them sharpen the alarm, the others steady its limit. That is the higher of two, one
     for episodes like these and one for a robot at rest. Minutes.
 
     Examples:

@@ -102,10 +102,10 @@ def place_of(region: Region, frame: tuple[int, int]) -> str:
 
 
 def strangest_dims(dims: ArrayLike) -> tuple[int, ...]:
-    """The latent dimensions that stand out, at most three: at least half as strange as the strangest.
+    """The latent dimensions that stand out, at most three: half as strange as the strangest at least.
 
     Args:
-        dims: (D,), strangeness of each latent dimension, >= 0.
+        dims: (D,), strangeness of each latent dimension, >= 0; one of 0 does not stand out.
 
     Raises:
         MonitorError: it is no such list.
@@ -116,7 +116,7 @@ def strangest_dims(dims: ArrayLike) -> tuple[int, ...]:
             f"dims: expected a finite number a latent, received the shape {values.shape} or NaN"
         )
     falling = np.argsort(-values, kind="stable")[:_MOST_DIMS]
-    return tuple(int(dim) for dim in falling if values[dim] >= values.max() / 2)
+    return tuple(int(dim) for dim in falling if values[dim] > 0.0 and values[dim] >= values.max() / 2)
 
 
 def _third(words: tuple[str, str, str], share: float) -> str:

@@ -22,18 +22,18 @@ class CalibrateConfig:
     """Training frames at most that tell what nominal is."""
     corrupted: int = 32_000
     """Training frames, each corrupted in one of our own ways, that trust is learnt from, and as many others
-    that the denoising encoder is."""
+    that the denoising encoder is; those are held in memory, 400 MB of them at 64x64."""
     denoising_steps: int = 1000
     """Updates of the denoising encoder, which sees through corruption; 0 leaves it as the VAE's own is."""
     steps: int = 2500
     """Updates of trust: whose belief counts, and with how much noise."""
     batch: int = 256
-    """Nominal frames in one, and as many corrupted ones."""
+    """Nominal frames in an update of trust, and as many corrupted ones."""
     failing: float = 0.03
     """Share of frames that are taken to fail: a corrupted frame that looks nominal is a reason to doubt
     nominal ones, and a better one the more often frames fail."""
     lr: float = 3e-3
-    """Top of their one-cycle schedule."""
+    """Top of trust's one-cycle schedule."""
     fitting: int = 200
     """Episodes that set the scales of the scores: half of them from the calibrate split, as far as the limits
     can spare them, the others from the train split. A model finds less surprise in what it was trained on."""

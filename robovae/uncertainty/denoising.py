@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from robovae.gaussian import Gaussian
+from robovae.monitor import CalibrationError
 from robovae.train.muon import Muon
 from robovae.train.objectives import learning_rate
 from robovae.vae import VAE
 
-FAR = 3.0
+TAIL = 3.0
 """Widths from which on a miss costs its distance, no more its square."""
 _LR, _CLIP = 4e-3, 100.0
 
@@ -62,6 +63,9 @@ def fit_denoising(
         batches: gives the next one.
         steps: updates.
         tell: told of each.
+
+    Raises:
+        CalibrationError: the loss is not finite.
     """
     trained = list(encoder.parameters())
     optimizer = Muon(trained, _LR)
@@ -70,6 +74,11 @@ def fit_denoising(
             group["lr"] = learning_rate(step, steps, _LR)
         images, goal = batches()
         loss = tailed_misfit(goal, encoder(vae, images)).mean()
+        if not torch.isfinite(loss):
+            raise CalibrationError(
+                f"denoising encoder: expected a finite loss, received {loss.item()} in update {step}; check "
+                "the data with `robovae data verify`, or do without: --denoising-steps 0"
+            )
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(trained, _CLIP)
@@ -81,12 +90,12 @@ def tailed_misfit(truth: Gaussian, belief: Gaussian) -> Tensor:
     """The misfit of a belief with heavy tails, (B,) nats: the pseudo-Huber loss in the place of the square.
 
     Where a piece of another frame hides all that matters, nothing tells. By the square such frames would
-    drown what can be learnt from the others; here what they cost grows with the distance alone, from `FAR`
-    widths on. (From one width on, the best sigma of a Gaussian error would be 0.6 of its deviation.)
+    drown what can be learnt from the others; here what they cost grows with the distance alone, from `TAIL`
+    widths on. (From one width on, the best sigma of a Gaussian error would be 0.65 of its deviation.)
 
     Args:
         truth: (B, D).
         belief: (B, D).
     """
     squares = ((truth.mu - belief.mu).square() + truth.sigma.square()) * torch.exp(-2.0 * belief.log_sigma)
-    return (FAR**2 * torch.sqrt(1.0 + squares / FAR**2) + belief.log_sigma).sum(1)
+    return (TAIL**2 * torch.sqrt(1.0 + squares / TAIL**2) + belief.log_sigma).sum(1)

@@ -64,8 +64,8 @@ def fit_uncertainty(
 ) -> Uncertainty:
     """Fit denoising encoder, trust and scores on training episodes.
 
-    Trust is fitted on other corrupted frames than the encoder was, or it would take what the encoder knows by
-    heart for what it sees.
+    Trust is fitted on other corruptions than the encoder was, or it would take what the encoder knows by
+    heart for what it sees. (The frames that are corrupted may be the same ones.)
 
     Args:
         model: whose sigma is to become true.
@@ -177,7 +177,7 @@ def _fit_trust(
 ) -> None:
     """Make the calibrated belief of a corrupted frame the likeliest to hold what the clean frame says.
 
-    Half of a batch is corrupted, for how the networks learn; it counts for `failing` of the loss, as frames
+    Half of a batch is corrupted, for how the network learns; it counts for `failing` of the loss, as frames
     are taken to fail: where a frame might be either, its width is the mixture's.
     """
     counts = 2.0 * torch.tensor([1.0 - config.failing, config.failing]).repeat_interleave(config.batch)

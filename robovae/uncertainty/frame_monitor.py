@@ -138,7 +138,7 @@ class FrameMonitor:
         verdict = self._monitor.update(
             scores,
             where=lambda: self.scorer.uncertainty.strangeness.stands_out(seen.look)[0].numpy(),
-            dims=lambda: (seen.total.log_sigma - seen.look.lone.log_sigma)[0].clamp_min(0.0).numpy(),
+            dims=lambda: _taken_away(seen),
         )
         self.insight = seen
         self.is_still = self._stands_still(scores)
@@ -178,3 +178,11 @@ class FrameMonitor:
                 for name, centre in usual.items()
             }
         )
+
+
+def _taken_away(seen: Insight) -> Doubles:
+    """How far calibration has moved each latent of a frame, in its own width, and widened it, (D,)."""
+    own, total = seen.look.lone, seen.total
+    moved = (total.mu - own.mu).abs() / total.sigma
+    out: Doubles = (moved + (total.log_sigma - own.log_sigma).clamp_min(0.0))[0].numpy().astype(np.float64)
+    return out

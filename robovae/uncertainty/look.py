@@ -1,4 +1,4 @@
-"""One forward pass over frames: everything that sigma and the scores are computed from."""
+"""One forward pass of the VAE over frames: everything that the scores but for sigma are computed from."""
 
 from typing import NamedTuple
 

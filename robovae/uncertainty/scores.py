@@ -6,14 +6,14 @@ from torch import Tensor, nn
 from robovae.uncertainty.look import ORDERS, Look
 
 SCORES = ("surprise", "peak", "statistics", "spectrum", "sigma")
-"""Names, in the order of the columns that `Strangeness` gives."""
+"""Names, in the order of the columns of `Insight.scores`; `Strangeness` gives all but the last."""
 CONSTANT = ("spectrum",)
 """Those that are left out of a calibration where they never vary: a square that moves over a plain ground is
 as sharp wherever it is."""
 
 
 class Strangeness(nn.Module):
-    """Every score of a look, fitted on nominal frames.
+    """Every score of a look but sigma, fitted on nominal frames.
 
     - surprise: log of KL(q(grid|x) || p(grid|mu)), nats over the whole frame: what the belief leaves
       unexplained.

@@ -14,9 +14,9 @@ from torch.nn import functional
 from robovae.gaussian import Gaussian
 
 _LEAST, _MOST = -12.0, 9.0
-"""Log of R: from far below any message's own variance to far above the prior's."""
+"""Log of R: from less than any message's own variance but the surest to far above the prior's."""
 _SHARE, _NOISE = -3.0, -4.0
-"""Where learning starts: the first word is the VAE's, and there is little noise."""
+"""Where learning starts: the first word is the VAE's, and there is little noise beside the prior."""
 _SMALL = 0.01
 
 
@@ -24,8 +24,8 @@ class Trust(nn.Module):
     """w(x) and R(x) of each latent, by how strange a frame is.
 
     Read from a handful of scores alone: networks that see all of a frame's features are at a loss where a
-    fault takes them to where no corruption was, and trust nothing there. R has a part that never falls with
-    the distance from nominal frames: further away is never surer.
+    fault takes them to where no corruption was, and trust nothing there. One part of R never falls with the
+    distance from nominal frames, since how a network goes on is anybody's guess.
 
     Args:
         scores: S, how many of them.
@@ -37,7 +37,7 @@ class Trust(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, scores: int, latent_dim: int, distance: int = 0, hidden: int = 32) -> None:
+    def __init__(self, scores: int, latent_dim: int, distance: int, hidden: int = 32) -> None:
         super().__init__()
         self.register_buffer("shift", torch.zeros(scores))
         self.register_buffer("scale", torch.ones(scores))
