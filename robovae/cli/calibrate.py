@@ -18,8 +18,8 @@ class Calibrate:
     Learns from corruptions of its own to see through them, and how far a frame can be trusted, so that sigma
     is the total width of the belief; fits the dynamics of the belief filter, and the scores of strangeness;
     and sets thresholds on the calibrate split (seeds 10000-), which must hold enough episodes for the rates:
-    99 for one false alarm in 100; up to 100 more of them sharpen the alarm, the others steady its limit. That is the higher of two, one
-    for episodes like these and one for a robot at rest. Minutes.
+    99 for one false alarm in 100; up to 100 more of them sharpen the alarm, the others steady its limit. That
+    is the higher of two, one for episodes like these and one for a robot at rest. Minutes.
 
     Examples:
       robovae collect Reacher-v5 --split calibrate --episodes 400 --out data/reacher
