@@ -34,7 +34,7 @@ from robovae.uncertainty import (
     calibrate_run,
 )
 from robovae.uncertainty.calibrate import _parted
-from robovae.uncertainty.corruptions import KINDS, corrupt
+from robovae.uncertainty.corruptions import KINDS, NEW, SEEN_THROUGH, corrupt, mosaic, nothing
 from robovae.uncertainty.denoising import (
     TAIL,
     DenoisingEncoder,
@@ -257,6 +257,16 @@ class TestCorruptions:
             moved.append(float((out - images).square().mean()))
         assert moved[1] > 1e-3
         assert moved[1] >= moved[0] > 0
+
+    def test_trust_is_learnt_from_kinds_that_the_encoder_has_not_met(self):
+        assert {*SEEN_THROUGH} & {*NEW} == {nothing}
+        assert {*SEEN_THROUGH} | {*NEW} == {*KINDS}
+
+    def test_only_the_kinds_that_are_asked_for(self):
+        images = self.images(0)
+        out = corrupt(images, self.images(1), torch.Generator().manual_seed(0), (mosaic,))
+        taken = (out == self.images(1)).all(1) | (out == images).all(1)
+        assert taken.all()  # each pixel is one frame's or the other's
 
     def test_mild_ones_are_common(self):
         images = self.images(0, 512)

@@ -6,27 +6,32 @@ They break a frame in ways of their own: pieces and ghosts of other frames, a be
 Fourier phases, clouds of fractal noise, folded and quantised tones, and frames that hold nothing at all.
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 Draw = torch.Generator
+Kind = Callable[[Tensor, Tensor, Tensor, Draw], Tensor]
 
 
-def corrupt(images: Tensor, others: Tensor, generator: Draw) -> Tensor:
+def corrupt(images: Tensor, others: Tensor, generator: Draw, kinds: Sequence[Kind] | None = None) -> Tensor:
     """Corrupt each image by one kind, at a strength between hardly visible and total.
 
     Args:
         images: (B, 3, H, W) in [0, 1].
         others: (B, 3, H, W), other frames to take pieces of.
         generator: decides kinds and strengths.
+        kinds: of these; all `KINDS` if None.
 
     Returns:
         (B, 3, H, W) in [0, 1].
     """
     out = images.clone()
-    kind = torch.randint(len(KINDS), (len(images),), generator=generator)
-    for index, make in enumerate(KINDS):
+    among = KINDS if kinds is None else tuple(kinds)
+    kind = torch.randint(len(among), (len(images),), generator=generator)
+    for index, make in enumerate(among):
         chosen = kind == index
         if chosen.any():
             # Most trouble is mild: half of the strengths lie below a quarter.
@@ -103,5 +108,10 @@ def nothing(images: Tensor, others: Tensor, strength: Tensor, generator: Draw) -
     return torch.where(torch.rand(batch, 1, 1, 1, generator=generator) < 0.5, colour, dealt)
 
 
+SEEN_THROUGH = (ghost, bend, clouds, fold, nothing)
+"""Kinds that the denoising encoder learns from."""
+NEW = (mosaic, scramble, quantise, nothing)
+"""Kinds that tell how far to trust it: it has learnt from none of them, as from no fault, but of a frame that
+holds nothing it should say so."""
 KINDS = (mosaic, ghost, bend, scramble, clouds, fold, quantise, nothing)
 """Every kind of corruption."""

@@ -1,7 +1,8 @@
 """Learn what nominal frames look like, what corrupted ones leave of a belief, and how far to trust either."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from robovae.frames import BATCH, to_frames, to_tensor
 from robovae.gaussian import Gaussian
 from robovae.run.directory import RunModel
 from robovae.uncertainty.config import CalibrateConfig, CalibrateEvent, OnCalibrate
-from robovae.uncertainty.corruptions import corrupt
+from robovae.uncertainty.corruptions import NEW, SEEN_THROUGH, Kind, corrupt
 from robovae.uncertainty.denoising import Batch, fit_denoising
 from robovae.uncertainty.look import look
 from robovae.uncertainty.model import Uncertainty, strange
@@ -54,9 +55,9 @@ class _Source:
         """(B, 3, H, W)."""
         return to_tensor(self.train.frames(numbers))
 
-    def corrupted(self, numbers: Numbers) -> Tensor:
-        """The same frames, each corrupted in a way of ours; another one the next time."""
-        return corrupt(self.clean(numbers), self.clean(self.drawn(len(numbers))), self.generator)
+    def corrupted(self, numbers: Numbers, kinds: Sequence[Kind]) -> Tensor:
+        """The same frames, each corrupted in one of these ways; in another one the next time."""
+        return corrupt(self.clean(numbers), self.clean(self.drawn(len(numbers))), self.generator, kinds)
 
 
 def fit_uncertainty(
@@ -64,8 +65,8 @@ def fit_uncertainty(
 ) -> Uncertainty:
     """Fit denoising encoder, trust and scores on training episodes.
 
-    Trust is fitted on other corruptions than the encoder was, or it would take what the encoder knows by
-    heart for what it sees. (The frames that are corrupted may be the same ones.)
+    Trust is fitted on other kinds of corruption than the encoder was, since the faults to come are of other
+    kinds: on its own ones it is surer than it may be elsewhere.
 
     Args:
         model: whose sigma is to become true.
@@ -83,7 +84,9 @@ def fit_uncertainty(
     _fit_encoder(uncertainty, vae, source, config, tell)
     torn = source.drawn(config.corrupted)
     whole = _believed(uncertainty, vae, nominal, source.clean, _told(tell, "encode"))
-    broken = _believed(uncertainty, vae, torn, source.corrupted, _told(tell, "encode corrupted"))
+    broken = _believed(
+        uncertainty, vae, torn, partial(source.corrupted, kinds=NEW), _told(tell, "encode corrupted")
+    )
     truth = _lone(vae, torn, source.clean, _told(tell, "encode clean"))
     uncertainty.trust.standardise(whole.scores)
     _fit_trust(uncertainty.trust, whole, broken, truth, config, tell)
@@ -126,7 +129,7 @@ def _fit_encoder(
     numbers = source.drawn(config.corrupted)
 
     def pooled(chosen: Numbers) -> tuple[Tensor, ...]:
-        torn = torch.from_numpy(to_frames(source.corrupted(chosen)))  # bytes: there are many
+        torn = torch.from_numpy(to_frames(source.corrupted(chosen, SEEN_THROUGH)))  # bytes: there are many
         return torn, *vae(source.clean(chosen))[1]
 
     torn, *truth = _by_batch(numbers, pooled, _told(tell, "corrupt"))
