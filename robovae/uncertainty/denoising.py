@@ -17,6 +17,7 @@ from robovae.gaussian import Gaussian
 from robovae.monitor import CalibrationError
 from robovae.train.muon import Muon
 from robovae.train.objectives import learning_rate
+from robovae.uncertainty.trust import misses
 from robovae.vae import VAE
 
 TAIL = 3.0
@@ -97,5 +98,4 @@ def tailed_misfit(truth: Gaussian, belief: Gaussian) -> Tensor:
         truth: (B, D).
         belief: (B, D).
     """
-    squares = ((truth.mu - belief.mu).square() + truth.sigma.square()) * torch.exp(-2.0 * belief.log_sigma)
-    return (TAIL**2 * torch.sqrt(1.0 + squares / TAIL**2) + belief.log_sigma).sum(1)
+    return (TAIL**2 * torch.sqrt(1.0 + misses(truth, belief) / TAIL**2) + belief.log_sigma).sum(1)

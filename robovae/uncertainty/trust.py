@@ -84,7 +84,7 @@ def intersection(a: Gaussian, b: Gaussian, share: Tensor) -> Gaussian:
         b: (B, D).
         share: weight of b, (B, D), from 0 to 1.
     """
-    p, q = ((1.0 - share) * torch.exp(-2.0 * a.log_sigma), share * torch.exp(-2.0 * b.log_sigma))
+    p, q = (1.0 - share) * torch.exp(-2.0 * a.log_sigma), share * torch.exp(-2.0 * b.log_sigma)
     return Gaussian((p * a.mu + q * b.mu) / (p + q), -0.5 * torch.log(p + q))
 
 
@@ -113,5 +113,10 @@ def widen(belief: Gaussian, noise: Tensor) -> Gaussian:
 
 def misfit(truth: Gaussian, belief: Gaussian) -> Tensor:
     """Minus the expected log density of draws from `truth` under `belief`, less the constant: (B,) nats."""
+    return (0.5 * misses(truth, belief) + belief.log_sigma).sum(1)
+
+
+def misses(truth: Gaussian, belief: Gaussian) -> Tensor:
+    """Expected squared distance of draws from `truth` to the mean of `belief`, in its widths, (B, D)."""
     squares = (truth.mu - belief.mu).square() + truth.sigma.square()
-    return (0.5 * squares * torch.exp(-2.0 * belief.log_sigma) + belief.log_sigma).sum(1)
+    return squares * torch.exp(-2.0 * belief.log_sigma)
