@@ -117,10 +117,16 @@ class FilterDynamics(TemporalPrior):
 
     fading: Tensor
     """How many times as wide a belief is gone on from after a frame that says all; 1 is a Kalman filter."""
+    persistence: Tensor
+    """Frames through which what a strange frame gets wrong stays the same; 1 where every frame errs anew."""
+    usual: Tensor
+    """Variance of a nominal frame's message, (D,): what is above comes of strangeness."""
 
     def __init__(self, latent_dim: int, action_dim: int, hidden: int) -> None:
         super().__init__(latent_dim, action_dim, hidden)
         self.register_buffer("fading", torch.ones(()))
+        self.register_buffer("persistence", torch.ones(()))
+        self.register_buffer("usual", torch.zeros(latent_dim))
         self.stretch = nn.Linear(hidden, latent_dim)
         nn.init.zeros_(self.stretch.weight)
         nn.init.zeros_(self.stretch.bias)
@@ -138,6 +144,25 @@ class FilterDynamics(TemporalPrior):
         stretch = self.stretch(memory).clamp(*_STRETCH_RANGE)
         variance = torch.exp(2.0 * known.log_sigma) + torch.exp(stretch + 2.0 * last.log_sigma)
         return Gaussian(known.mu, 0.5 * variance.log().clamp_max(0.0)), memory
+
+    def heard(self, lone: Gaussian) -> Gaussian:
+        """What a frame adds to those around it, which err alike where a camera fails.
+
+        A filter takes the errors of frames for independent, and would be sure of what a stained lens shows
+        after ten frames. An error that stays for n frames could be tracked beside the state (Bryson &
+        Johansen 1965, coloured noise); to count each of them for 1/n costs nothing and needs no model of it.
+
+        Args:
+            lone: the frame's belief under N(0, I), (B, D), sigma <= 1.
+
+        Returns:
+            (B, D), its message of variance v + (persistence - 1) max(v - usual, 0): what a nominal frame
+            leaves uncertain is another error in each.
+        """
+        variance = torch.exp(2.0 * lone.log_sigma)
+        # v is variance / (1 - variance): all is taken times 1 - variance, which may be 0.
+        more = (self.persistence - 1.0) * (variance - self.usual * (1.0 - variance)).clamp_min(0.0)
+        return Gaussian(lone.mu / (1.0 + more), 0.5 * torch.log((variance + more) / (1.0 + more)))
 
     def fade(self, posterior: Gaussian, lone: Gaussian) -> Gaussian:
         """What a belief is gone on from: wider than it is, as far as the frame said something.

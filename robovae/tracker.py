@@ -1,8 +1,9 @@
 """Carry beliefs through time, and let each frame count for as much as it says.
 
 Prediction: the dynamics p(z_t | z_<t, a_<t), from the last posterior, faded (`FilterDynamics.fade`). Update:
-what was predicted times the frame's message (`dynamics.fuse`), precision by precision as in a Kalman
-update. A frame that says nothing (sigma = 1) leaves the prediction as it is.
+what was predicted times what is heard of the frame's message (`FilterDynamics.heard`, `dynamics.fuse`),
+precision by precision as in a Kalman update. A frame that says nothing (sigma = 1) leaves the prediction as
+it is.
 """
 
 from typing import NamedTuple
@@ -63,9 +64,10 @@ class Tracker:
             rows: (R,) numbers of the sequences that they replace.
         """
         assert self._past is not None, "begin() replaces sequences: expected update() before it"
-        step = self._first(lone)
+        heard = self.dynamics.heard(lone)
+        step = self._first(heard)
         last, memory = self._past
-        onward = self.dynamics.fade(step.posterior, lone)
+        onward = self.dynamics.fade(step.posterior, heard)
         for mine, new in zip((*last, memory), (*onward, self._blank(lone)), strict=True):
             mine[rows] = new
         return step
@@ -78,15 +80,16 @@ class Tracker:
             lone: beliefs of the frames under N(0, I), (B, D), sigma <= 1; a frame of sigma 1 counts nothing.
             action: what led to these frames, (B, A); zeros if None. The first frame has none.
         """
+        heard = self.dynamics.heard(lone)
         if self._past is None:
-            step, memory = self._first(lone), self._blank(lone)
+            step, memory = self._first(heard), self._blank(lone)
         else:
             last, memory = self._past
             width = self.dynamics.action_scale.numel()
             taken = memory.new_zeros(len(memory), width) if action is None else action
             prior, memory = self.dynamics.step(last, taken, memory)
-            step = Step(last.mu, prior, fuse(prior, lone))
-        onward = self.dynamics.fade(step.posterior, lone)
+            step = Step(last.mu, prior, fuse(prior, heard))
+        onward = self.dynamics.fade(step.posterior, heard)
         self._past = Gaussian(*(part.clone() for part in onward)), memory.clone()
         return step
 

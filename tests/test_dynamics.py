@@ -1,5 +1,7 @@
 """The message of a frame times the temporal prior: a Kalman update, checked against products of densities."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -58,6 +60,49 @@ def test_in_float32_the_precision_stays_positive(mu: float, log_sigma: float) ->
     fused = fuse(prior, Gaussian(*(part.float() for part in lone)))
     assert torch.isfinite(fused.log_sigma).all()
     assert float(fused.sigma) > 0
+
+
+def hearing(persistence: float, usual: float) -> FilterDynamics:
+    dynamics = FilterDynamics(1, 1, 4).double()
+    dynamics.persistence.fill_(persistence)
+    dynamics.usual.fill_(usual)
+    return dynamics
+
+
+def said(mu: float, variance: float) -> Gaussian:
+    """N(0, 1) times the message of a frame."""
+    return one(mu / (1.0 + variance), 0.5 * math.log(variance / (1.0 + variance)))
+
+
+@given(st.integers(1, 20), mus, st.floats(1e-3, 1e3))
+def test_an_error_that_stays_for_n_frames_counts_for_one(count: int, mu: float, variance: float) -> None:
+    prior, lone = one(0.3, -0.2), said(mu, variance)
+    heard, fused = hearing(count, 0.0).heard(lone), prior
+    for _ in range(count):
+        fused = fuse(fused, heard)
+    torch.testing.assert_close(fused, fuse(prior, lone), atol=1e-9, rtol=1e-9)
+    deaf = fuse(fuse(prior, lone), lone)  # negative control: without it two count for two
+    assert float(deaf.sigma) < float(fused.sigma) or variance > 1e2
+
+
+@given(mus, st.floats(1e-3, 0.1), st.floats(1.0, 50.0))
+def test_what_is_usual_is_heard_in_full(mu: float, variance: float, persistence: float) -> None:
+    lone = said(mu, variance)
+    torch.testing.assert_close(hearing(persistence, 0.1 + 1e-9).heard(lone), lone)
+    torch.testing.assert_close(hearing(1.0, 0.0).heard(lone), lone)
+
+
+@given(mus, st.floats(0.0, 1.0), st.floats(0.0, 1e3), st.floats(1.0, 50.0))
+def test_what_is_above_counts_so_many_times(mu: float, usual: float, more: float, persistence: float) -> None:
+    heard = hearing(persistence, usual).heard(said(mu, 1e-3 + usual + more))
+    wanted = said(mu, 1e-3 + usual + more + (persistence - 1.0) * (1e-3 + more))
+    torch.testing.assert_close(heard, wanted, atol=1e-6, rtol=1e-6)
+
+
+@given(st.floats(1.0, 1e3), st.floats(0.0, 1e3))
+def test_silence_is_heard_as_silence(persistence: float, usual: float) -> None:
+    heard = hearing(persistence, usual).heard(one(0.0, 0.0))
+    torch.testing.assert_close(heard, one(0.0, 0.0))
 
 
 def test_fusing_is_the_product_of_the_densities() -> None:

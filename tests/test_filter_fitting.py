@@ -1,5 +1,6 @@
 """Training of the filter's dynamics: on a system that can be learnt, from end to end, and the same twice."""
 
+import math
 import re
 from copy import deepcopy
 from dataclasses import replace
@@ -134,6 +135,13 @@ def test_what_can_be_learnt_is_learnt(data, train):
     fading = predicted(fit_dynamics(model, Sees(), train, replace(config, fading=3.0), quiet), test, ruler)
     assert fading["nis"]["value"] < 0.7 * found["nis"]["value"]
     assert not any(weight.requires_grad for weight in fitted.parameters())
+
+
+def test_it_knows_what_messages_are_usual_and_how_long_errors_stay(train):
+    fitted = fit_dynamics(system(), Sees(), train, replace(TINY, persistence=5.0), quiet)
+    variance = math.exp(2.0 * -2.5)  # of `Sees`
+    assert fitted.usual.tolist() == pytest.approx([variance / (1.0 - variance)] * 2, rel=1e-4)
+    assert float(fitted.persistence) == 5.0
 
 
 def test_a_belief_that_coasts_knows_how_far_it_may_be_off(data, train):
@@ -367,6 +375,8 @@ class TestConfig:
             ({"silent": -0.1}, "silent: expected a share from 0 to 1, received -0.1"),
             ({"mean_weight": -1.0}, "mean_weight: expected at least 0, received -1"),
             ({"fading": 0.9}, "fading: expected at least 1, received 0.9"),
+            ({"persistence": 0.0}, "persistence: expected at least 1, received 0"),
+            ({"persistence": float("nan")}, "persistence: expected at least 1, received nan"),
             ({"lr": 0.0}, "lr: expected more than 0, received 0"),
             ({"lr": float("nan")}, "lr: expected more than 0, received nan"),
             ({"seed": -1}, "seed: expected at least 0, received -1"),

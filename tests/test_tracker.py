@@ -56,12 +56,14 @@ def test_a_frame_that_says_nothing_moves_nothing():
     assert innovations(step.prior, silent)[0].flatten().tolist() == pytest.approx([0.0] * 3, abs=1e-2)
 
 
-def wander(fading: float, log_sigma: float, lone: list[Gaussian]) -> list[Step]:
-    """Of a filter that takes z for a random walk in steps of a width."""
+def wander(fading: float, log_sigma: float, lone: list[Gaussian], persistence: float = 1.0) -> list[Step]:
+    """Of a filter that takes z for a random walk in steps of a width; a variance of 0.01 is usual."""
     dynamics = FilterDynamics(1, 1, 4)
     with torch.no_grad():
         dynamics.head.bias[1] = log_sigma + 1.0
         dynamics.fading.fill_(fading)
+        dynamics.persistence.fill_(persistence)
+        dynamics.usual.fill_(0.01)
     tracker = Tracker(dynamics.requires_grad_(False))
     return [tracker.update(one) for one in lone]
 
@@ -88,6 +90,24 @@ def test_through_frames_that_say_nothing_a_belief_widens_by_its_dynamics_alone(f
     start = float(seen.sigma) * fading ** (1.0 - float(seen.sigma) ** 2)
     expected = min(1.0, start**2 + silent * math.exp(-4.0))
     assert float(steps[-1].prior.sigma) ** 2 == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_burst_that_errs_alike_moves_a_filter_as_one_frame_does():
+    truth, wrong = lone_of(torch.zeros(1, 1), 0.01), lone_of(torch.ones(1, 1), 0.2)
+    once, stays, anew = (
+        wander(1.0, -5.0, [truth] + [wrong] * frames, persistence)[-1].posterior.mu.item()
+        for frames, persistence in ((1, 1.0), (10, 10.0), (10, 1.0))
+    )
+    assert stays == pytest.approx(once, abs=0.01)
+    assert anew > 3.0 * once  # negative control
+
+
+def test_what_is_usual_is_believed_at_once_whatever_came_before():
+    lone = [lone_of(torch.ones(1, 1), 0.2)] * 5 + [lone_of(torch.zeros(1, 1), 0.01)]
+    stays, anew = (
+        wander(1.0, -5.0, lone, persistence)[-1].posterior.mu.item() for persistence in (10.0, 1.0)
+    )
+    assert abs(stays) < 0.1 < anew
 
 
 def test_an_action_is_heard():  # negative control for whatever runs without one

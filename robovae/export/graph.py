@@ -22,7 +22,7 @@ ENGINES = ("torch", "onnx")
 """Who can compute the beliefs and scores of a run."""
 FOLDER, GRAPH, ABOUT = "export", "robovae.onnx", "robovae.json"
 """In a run directory: the folder, the graph, and what it takes and gives."""
-FORMAT = 6
+FORMAT = 7
 """Version of the names in them."""
 STATE = ("last", "last_log_sigma", "memory", "seen")
 """Inputs that come from the frame before."""

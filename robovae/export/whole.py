@@ -38,8 +38,9 @@ class Whole(nn.Module):
         look, total = insight.look, insight.total
         prior, after = self.dynamics.step(Gaussian(last, last_log_sigma), action, memory)
         # Nothing leads to a first frame: its posterior is its own belief. What else there is may be NaN.
+        heard = self.dynamics.heard(total)
         posterior = Gaussian(
-            *(torch.where(first > 0, *pair) for pair in zip(total, fuse(prior, total), strict=True))
+            *(torch.where(first > 0, *pair) for pair in zip(heard, fuse(prior, heard), strict=True))
         )
         temporal = temporal_scores(total, prior, last, seen)
         return (
@@ -51,6 +52,6 @@ class Whole(nn.Module):
             look.spectrum,
             torch.cat([insight.scores, torch.where(first > 0, torch.zeros_like(temporal), temporal)], 1),
             *posterior,
-            self.dynamics.fade(posterior, total).log_sigma,
+            self.dynamics.fade(posterior, heard).log_sigma,
             torch.where(first > 0, torch.zeros_like(after), after),
         )

@@ -49,6 +49,9 @@ class FilterConfig:
     fading: Annotated[float, _flag("fading")] = 2.0
     """How many times as wide a belief is gone on from after each frame, at least 1: the filter keeps looking
     at frames where its dynamics err without knowing, as they do where a policy goes that nobody has seen."""
+    persistence: Annotated[float, _flag("persistence")] = 12.0
+    """Frames through which an error stays that comes of strangeness, at least 1: so many of them together
+    move the filter as much as one of its own would. Errors of nominal frames are independent."""
     seed: Annotated[int, _flag("seed")] = 0
     """Of choices, corruptions, bursts and first weights."""
 
@@ -58,8 +61,9 @@ class FilterConfig:
         for name, most in (("share", 0.5), ("silent", 1.0)):
             if not 0.0 <= (value := getattr(self, name)) <= most:
                 raise RobovaeError(f"{name}: expected a share from 0 to {most:g}, received {value:g}")
-        if not 1.0 <= self.fading < inf:
-            raise RobovaeError(f"fading: expected at least 1, received {self.fading:g}")
+        for name in ("fading", "persistence"):
+            if not 1.0 <= (value := getattr(self, name)) < inf:
+                raise RobovaeError(f"{name}: expected at least 1, received {value:g}")
         if self.mean_weight < 0.0:
             raise RobovaeError(f"mean_weight: expected at least 0, received {self.mean_weight:g}")
         if not 0.0 < self.lr < inf:

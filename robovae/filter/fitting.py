@@ -97,7 +97,10 @@ def fit_dynamics(
         if error <= _LOST:  # NaN is no error that is small enough
             dynamics.requires_grad_(False)
             _widen(dynamics, *held_out, config)
-            dynamics.fading.fill_(config.fading)  # not before: the fit would undo it
+            # Not before: the fit would undo the one, and the other leaves it less to learn from.
+            dynamics.fading.fill_(config.fading)
+            dynamics.persistence.fill_(config.persistence)
+            dynamics.usual.copy_(_message_variance(seen.total).median(0).values)
             return dynamics.eval()
         rate /= 2.0
     raise CalibrationError(
@@ -163,6 +166,12 @@ def _widen(dynamics: FilterDynamics, frames: _Frames, part: EpisodeStore, config
         return found
 
     cost(min(_WIDER, key=cost))
+
+
+def _message_variance(lone: Gaussian) -> Tensor:
+    """Of the messages in beliefs (..., D) under N(0, I)."""
+    variance = torch.exp(2.0 * lone.log_sigma)
+    return variance / (1.0 - variance).clamp_min(1e-6)
 
 
 def silenced(belief: Gaussian, rows: Tensor) -> Gaussian:

@@ -13,7 +13,7 @@ from robovae.run.directory import RunModel
 from robovae.uncertainty.part import Part
 
 FILE = "filter.safetensors"
-FORM = "3"
+FORM = "4"
 """Version of the names in it."""
 _PART = Part(FILE, FORM, "a filter", "the dynamics of these weights, received others")
 
