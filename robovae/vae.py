@@ -168,7 +168,16 @@ class GlobalEncoder(nn.Module):
 
     def forward(self, grid: Tensor) -> Gaussian:
         """Standardised mean of q(grid | x), (B, c, h, w) -> Gaussian of (B, D) with sigma < 1."""
-        mu, raw = self.body(grid).float().chunk(2, dim=-1)
+        return self.read(self.features(grid))
+
+    def features(self, grid: Tensor) -> Tensor:
+        """What the belief is read off, (B, hidden)."""
+        found: Tensor = self.body[:-1](grid)
+        return found
+
+    def read(self, features: Tensor) -> Gaussian:
+        """The belief in features (B, hidden)."""
+        mu, raw = self.body[-1](features).float().chunk(2, dim=-1)
         return Gaussian.of(mu, -functional.softplus(-raw) - 1e-3)
 
 

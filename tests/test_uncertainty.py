@@ -44,7 +44,7 @@ from robovae.uncertainty.denoising import (
 from robovae.uncertainty.fitting import _Beliefs, _fit_trust
 from robovae.uncertainty.following import Follower, temporal_scores
 from robovae.uncertainty.look import ORDERS, Look, look, power
-from robovae.uncertainty.model import FILE, FORM, load_uncertainty, strange
+from robovae.uncertainty.model import FILE, FORM, READ, load_uncertainty
 from robovae.uncertainty.part import Part
 from robovae.uncertainty.scores import Mahalanobis, Strangeness
 from robovae.uncertainty.trust import Trust, disagreement, intersection, misfit, trusted, widen
@@ -141,11 +141,13 @@ def test_the_belief_of_a_frame_is_what_trust_makes_of_both_encoders(run, data):
     images = to_tensor(EpisodeStore(data).split("test").frames(np.arange(4)))
     with torch.no_grad():
         found, seen = uncertainty(vae, images), look(vae, images)
-        denoised = uncertainty.denoising(vae, images)
-        read = strange(uncertainty.strangeness(seen), seen.lone, denoised)
+        denoised, foreign = uncertainty.denoising(vae, images)
+        columns = dict(zip(SCORES[:-1], uncertainty.strangeness(seen).T, strict=True))
+        columns |= {"disagreement": disagreement(seen.lone, denoised), "foreignness": foreign}
+        read = torch.stack([columns[name] for name in READ], 1)
         total = trusted(seen.lone, denoised, *uncertainty.trust(read))
     torch.testing.assert_close(found.total, total)
-    assert found.scores.shape == (4, len(SCORES))
+    torch.testing.assert_close(found.scores[:, :-1], read[:, : len(SCORES) - 1])
     torch.testing.assert_close(found.scores[:, -1], total.log_sigma.mean(1))
 
 
@@ -223,14 +225,27 @@ class TestDenoising:
         goal = vae(clean)[1]
         goal = Gaussian(goal.mu + torch.linspace(-1, 1, 64)[:, None], goal.log_sigma - 1.0)
         torn, encoder = (clean + 0.3).clamp(0, 1), DenoisingEncoder(vae)
-        begin = encoder(vae, torn)
+        begin, _ = encoder(vae, torn)
         torch.testing.assert_close(begin, vae(torn)[1])  # a copy
         fit_denoising(encoder, vae, lambda: (torn, goal), 150, lambda done: None)
         with torch.no_grad():
-            each = (begin, encoder(vae, torn))
+            each = (begin, encoder(vae, torn)[0])
             before, after = (float(tailed_misfit(goal, one).mean()) for one in each)
         assert after < before - 1.0
         torch.testing.assert_close(begin, vae(torn)[1])  # the VAE's own is as it was
+
+    @torch.no_grad()
+    def test_what_it_has_not_learnt_from_is_foreign_to_it(self):
+        torch.manual_seed(0)
+        vae = build_model(ModelConfig.tiny(), RunFacts((16, 16, 3), 2, "Toy-v0", None)).vae
+        encoder, known = DenoisingEncoder(vae), torch.rand(512, 3, 16, 16)
+        encoder.learnt.fit(encoder.features(vae, known[:256]))
+        own, others, foreign = (
+            encoder(vae, images)[1].exp().square().mean()
+            for images in (*known.split(256), (known > 0.5).float())
+        )
+        assert own < 1.05  # a deviation in each direction at most: some features may sleep
+        assert 2.0 * others < foreign
 
 
 class TestCorruptions:

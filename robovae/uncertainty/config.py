@@ -73,8 +73,8 @@ class CalibrateEvent:
     """What a listener hears."""
 
     part: str
-    """ "scores of frames", "corrupt", "denoising", "encode", "encode corrupted", "encode clean", "trust",
-    "filter, encode", "filter", "scores"."""
+    """ "scores of frames", "corrupt", "denoising", "features", "encode", "encode corrupted", "encode clean",
+    "trust", "filter, encode", "filter", "scores"."""
     done: int
     total: int
 

@@ -2,8 +2,9 @@
 
 None is of a kind with a fault that robovae is judged by (light, camera pose, colour, photographs as textures,
 objects in the scene or before the camera, noise by the pixel, blur, exposure, JPEG, dead rows, late frames).
-They break a frame in ways of their own: pieces and ghosts of other frames, a bent picture plane, scrambled
-Fourier phases, clouds of fractal noise, folded and quantised tones, and frames that hold nothing at all.
+They break a frame in ways of their own: pieces and ghosts of other frames, dissolved pieces, a bent picture
+plane, scrambled Fourier phases, clouds of fractal noise, folded and quantised tones, and frames that hold
+nothing at all.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,6 +47,19 @@ def mosaic(images: Tensor, others: Tensor, strength: Tensor, generator: Draw) ->
     side = int(torch.randint(2, 9, (), generator=generator))
     taken = torch.rand(batch, 1, side, side, generator=generator) < strength.clamp_min(1.5 / side**2)
     return torch.where(functional.interpolate(taken.float(), (height, width)) > 0, others, images)
+
+
+def shred(images: Tensor, others: Tensor, strength: Tensor, generator: Draw) -> Tensor:
+    """Dissolve a share of square tiles: they keep their tones or the frame's spectrum, and show nothing."""
+    batch, _, height, width = images.shape
+    side = int(torch.randint(3, 9, (), generator=generator))
+    taken = torch.rand(batch, 1, side, side, generator=generator) < strength.clamp_min(1.5 / side**2)
+    dissolved = torch.where(
+        torch.rand(batch, 1, 1, 1, generator=generator) < 0.5,
+        dealt(images, generator),
+        scramble(images, others, torch.ones_like(strength), generator),
+    )
+    return torch.where(functional.interpolate(taken.float(), (height, width)) > 0, dissolved, images)
 
 
 def ghost(images: Tensor, others: Tensor, strength: Tensor, generator: Draw) -> Tensor:
@@ -101,17 +115,21 @@ def quantise(images: Tensor, others: Tensor, strength: Tensor, generator: Draw) 
 
 def nothing(images: Tensor, others: Tensor, strength: Tensor, generator: Draw) -> Tensor:
     """Show one colour, or a frame whose pixels were dealt out anew."""
-    batch, _, height, width = images.shape
-    colour = torch.rand(batch, 3, 1, 1, generator=generator).expand_as(images)
-    order = torch.randperm(height * width, generator=generator)
-    dealt = images.flatten(2)[:, :, order].view_as(images)
-    return torch.where(torch.rand(batch, 1, 1, 1, generator=generator) < 0.5, colour, dealt)
+    colour = torch.rand(len(images), 3, 1, 1, generator=generator).expand_as(images)
+    chosen = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
+    return torch.where(chosen, colour, dealt(images, generator))
+
+
+def dealt(images: Tensor, generator: Draw) -> Tensor:
+    """Deal the pixels of each frame out anew."""
+    order = torch.randperm(images.shape[2] * images.shape[3], generator=generator)
+    return images.flatten(2)[:, :, order].view_as(images)
 
 
 SEEN_THROUGH = (ghost, bend, clouds, fold, nothing)
 """Kinds that the denoising encoder learns from."""
-NEW = (mosaic, scramble, quantise, nothing)
+NEW = (mosaic, shred, scramble, quantise, nothing)
 """Kinds that tell how far to trust it: it has learnt from none of them, as from no fault, but of a frame that
 holds nothing it should say so."""
-KINDS = (mosaic, ghost, bend, scramble, clouds, fold, quantise, nothing)
+KINDS = (mosaic, shred, ghost, bend, scramble, clouds, fold, quantise, nothing)
 """Every kind of corruption."""

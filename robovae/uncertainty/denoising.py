@@ -17,6 +17,7 @@ from robovae.gaussian import Gaussian
 from robovae.monitor import CalibrationError
 from robovae.train.muon import Muon
 from robovae.train.objectives import learning_rate
+from robovae.uncertainty.scores import Mahalanobis
 from robovae.uncertainty.trust import misses
 from robovae.vae import VAE
 
@@ -41,12 +42,33 @@ class DenoisingEncoder(nn.Module):
         super().__init__()
         self.local_encoder = deepcopy(vae.local_encoder).requires_grad_(True)
         self.global_encoder = deepcopy(vae.global_encoder).requires_grad_(True)
+        self.learnt = Mahalanobis(vae.config.hidden)
+        """Of the features that beliefs are read off, on frames like those that it learns from."""
 
-    def forward(self, vae: VAE, images: Tensor) -> Gaussian:
-        """Images (B, 3, H, W) in [0, 1] -> Gaussian of (B, D) with sigma < 1, in the latents of `vae`."""
+    def forward(self, vae: VAE, images: Tensor) -> tuple[Gaussian, Tensor]:
+        """What a frame leaves of the belief, and how foreign it is.
+
+        Args:
+            vae: whose latents they are.
+            images: (B, 3, H, W) in [0, 1].
+
+        Returns:
+            Gaussian of (B, D) with sigma < 1; and log distance of the features from all that was learnt
+            from, (B,): where that is far, its word is a guess.
+        """
+        features = self.features(vae, images)
+        return self.read(features), self.learnt(features)
+
+    def features(self, vae: VAE, images: Tensor) -> Tensor:
+        """What the belief is read off, (B, hidden)."""
         grid = self.local_encoder(images - vae.mean_frame).mu
-        out: Gaussian = self.global_encoder(vae.standardised(grid))
-        return out
+        found: Tensor = self.global_encoder.features(vae.standardised(grid))
+        return found
+
+    def read(self, features: Tensor) -> Gaussian:
+        """The belief in features (B, hidden)."""
+        found: Gaussian = self.global_encoder.read(features)
+        return found
 
 
 def fit_denoising(
@@ -74,7 +96,7 @@ def fit_denoising(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps, _LR)
         images, goal = batches()
-        loss = tailed_misfit(goal, encoder(vae, images)).mean()
+        loss = tailed_misfit(goal, encoder.read(encoder.features(vae, images))).mean()
         if not torch.isfinite(loss):
             raise CalibrationError(
                 f"denoising encoder: expected a finite loss, received {loss.item()} in update {step}; check "

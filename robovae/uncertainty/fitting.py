@@ -18,7 +18,7 @@ from robovae.uncertainty.config import CalibrateConfig, CalibrateEvent, OnCalibr
 from robovae.uncertainty.corruptions import NEW, SEEN_THROUGH, Kind, corrupt
 from robovae.uncertainty.denoising import Batch, fit_denoising
 from robovae.uncertainty.look import look
-from robovae.uncertainty.model import Uncertainty, strange
+from robovae.uncertainty.model import Uncertainty
 from robovae.uncertainty.trust import Trust, misfit, trusted
 from robovae.vae import VAE
 
@@ -26,6 +26,8 @@ Numbers = NDArray[np.int64]
 _CLIP = 100.0
 _WHOLE, _TORN = 32, 64
 """Nominal and corrupted frames in a batch of the denoising encoder."""
+_KNOWN = 12_000
+"""Such frames that tell what features it has learnt from."""
 
 
 class _Beliefs(NamedTuple):
@@ -132,16 +134,23 @@ def _fit_encoder(
         torn = torch.from_numpy(to_frames(source.corrupted(chosen, SEEN_THROUGH)))  # bytes: there are many
         return torn, *vae(source.clean(chosen))[1]
 
+    def shown(rows: Numbers) -> Tensor:
+        """Frames of the pool, a third of them as they are."""
+        whole = len(rows) * _WHOLE // (_WHOLE + _TORN)
+        return torch.cat([source.clean(numbers[rows[:whole]]), to_tensor(torn[rows[whole:]].numpy())])
+
     torn, *truth = _by_batch(numbers, pooled, _told(tell, "corrupt"))
     goals = Gaussian(*truth)
 
     def batch() -> Batch:
         rows = source.rng.integers(len(numbers), size=_WHOLE + _TORN)
-        images = torch.cat([source.clean(numbers[rows[:_WHOLE]]), to_tensor(torn[rows[_WHOLE:]].numpy())])
-        return images, _rows(goals, torch.from_numpy(rows))
+        return shown(rows), _rows(goals, torch.from_numpy(rows))
 
-    steps, told = config.denoising_steps, _told(tell, "denoising")
-    fit_denoising(uncertainty.denoising, vae, batch, steps, lambda done: told(done, steps))
+    encoder, steps, told = uncertainty.denoising, config.denoising_steps, _told(tell, "denoising")
+    fit_denoising(encoder, vae, batch, steps, lambda done: told(done, steps))
+    rows = source.rng.integers(len(numbers), size=_KNOWN)
+    features = _by_batch(rows, lambda some: (encoder.features(vae, shown(some)),), _told(tell, "features"))
+    encoder.learnt.fit(*features)
 
 
 def _believed(
@@ -155,9 +164,9 @@ def _believed(
 
     def compute(chosen: Numbers) -> tuple[Tensor, ...]:
         frames = images(chosen)
-        seen, denoised = look(vae, frames), uncertainty.denoising(vae, frames)
-        scores = strange(uncertainty.strangeness(seen), seen.lone, denoised)
-        return scores, *seen.lone, *denoised
+        seen = look(vae, frames)
+        denoised, strange = uncertainty.denoised(vae, frames, seen)
+        return strange, *seen.lone, *denoised
 
     scores, a, b, c, d = _by_batch(numbers, compute, tell)
     return _Beliefs(scores, Gaussian(a, b), Gaussian(c, d))

@@ -17,9 +17,14 @@ from robovae.uncertainty.trust import Trust, disagreement, trusted
 from robovae.vae import VAE
 
 FILE = "uncertainty.safetensors"
-FORM = "5"
+FORM = "6"
 """Version of the names in it."""
 _PART = Part(FILE, FORM, "a calibrated run", "the calibration of these weights, received another's")
+
+
+READ = (*SCORES[:-1], "disagreement", "foreignness")
+"""What trust is read from: the scores but for sigma, which is what comes of it, how far the two encoders
+disagree, and how far the frame is from what the denoising one has learnt from."""
 
 
 @dataclass(frozen=True)
@@ -59,20 +64,21 @@ class Uncertainty(nn.Module):
         cells = (seen.surprise.shape[1], seen.surprise.shape[2])
         self.strangeness = Strangeness(cells, seen.statistics.shape[1])
         self.denoising = DenoisingEncoder(vae)
-        # By the scores but for sigma, which is what comes of it, and by how far the two encoders disagree.
-        self.trust = Trust(len(SCORES), vae.config.latent_dim, SCORES.index("statistics"))
+        self.trust = Trust(len(READ), vae.config.latent_dim, READ.index("statistics"))
 
     def forward(self, vae: VAE, images: Tensor) -> Insight:
         """Images (B, 3, H, W) in [0, 1] -> Insight."""
-        seen, denoised = look(vae, images), self.denoising(vae, images)
-        scores = self.strangeness(seen)
-        total = trusted(seen.lone, denoised, *self.trust(strange(scores, seen.lone, denoised)))
-        return Insight(seen, total, torch.cat([scores, total.log_sigma.mean(1, keepdim=True)], 1))
+        seen = look(vae, images)
+        denoised, strange = self.denoised(vae, images, seen)
+        total = trusted(seen.lone, denoised, *self.trust(strange))
+        scores = torch.cat([strange[:, : len(SCORES) - 1], total.log_sigma.mean(1, keepdim=True)], 1)
+        return Insight(seen, total, scores)
 
-
-def strange(scores: Tensor, lone: Gaussian, denoised: Gaussian) -> Tensor:
-    """What trust is read from, (B, S + 1): scores (B, S), and how far the two beliefs disagree."""
-    return torch.cat([scores, disagreement(lone, denoised)[:, None]], 1)
+    def denoised(self, vae: VAE, images: Tensor, seen: Look) -> tuple[Gaussian, Tensor]:
+        """What the denoising encoder says, (B, D), and all that trust is `READ` from, (B, len(READ))."""
+        denoised, foreign = self.denoising(vae, images)
+        joint = torch.stack([disagreement(seen.lone, denoised), foreign], 1)
+        return denoised, torch.cat([self.strangeness(seen), joint], 1)
 
 
 def _cat(parts: Sequence[Any]) -> Any:

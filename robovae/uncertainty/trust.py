@@ -23,7 +23,7 @@ _SMALL = 0.01
 class Trust(nn.Module):
     """w(x) and R(x) of each latent, by how strange a frame is.
 
-    Read from a handful of scores alone: networks that see all of a frame's features are at a loss where a
+    Read from a few scores alone: networks that see all of a frame's features are at a loss where a
     fault takes them to where no corruption was, and trust nothing there. One part of R never falls with the
     distance from nominal frames, since how a network goes on is anybody's guess.
 
@@ -37,7 +37,7 @@ class Trust(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, scores: int, latent_dim: int, distance: int, hidden: int = 32) -> None:
+    def __init__(self, scores: int, latent_dim: int, distance: int, hidden: int = 64) -> None:
         super().__init__()
         self.register_buffer("shift", torch.zeros(scores))
         self.register_buffer("scale", torch.ones(scores))
