@@ -1,5 +1,6 @@
 """Diagonal Gaussians, and the three things done with them: sample, compare, multiply."""
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -28,6 +29,25 @@ class Gaussian(NamedTuple):
     def standard(cls, like: Tensor) -> "Gaussian":
         """N(0, I) of the shape of `like`."""
         return cls(torch.zeros_like(like), torch.zeros_like(like))
+
+    @classmethod
+    def joined(cls, parts: Iterable["Gaussian"], join: Callable[[list[Tensor]], Tensor]) -> "Gaussian":
+        """One of several: `join` makes one tensor of their mus, and of their log sigmas."""
+        mus, log_sigmas = zip(*parts, strict=True)
+        return cls(join(list(mus)), join(list(log_sigmas)))
+
+    @classmethod
+    def where(cls, condition: Tensor, yes: "Gaussian", no: "Gaussian") -> "Gaussian":
+        """Element by element one or the other; the condition is broadcast."""
+        return cls(torch.where(condition, yes.mu, no.mu), torch.where(condition, yes.log_sigma, no.log_sigma))
+
+    def rows(self, chosen: Tensor) -> "Gaussian":
+        """Some of the first axis, by number or by a mask."""
+        return self.map(lambda part: part[chosen])
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Gaussian":
+        """The same done to mu and to log_sigma: some rows, another shape."""
+        return Gaussian(change(self.mu), change(self.log_sigma))
 
     @property
     def sigma(self) -> Tensor:

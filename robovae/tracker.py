@@ -53,7 +53,7 @@ class Tracker:
         """Go on with the first `count` sequences; the others have ended."""
         if self._past is not None:
             last, memory = self._past
-            self._past = Gaussian(*(part[:count] for part in last)), memory[:count]
+            self._past = last.map(lambda part: part[:count]), memory[:count]
 
     @torch.no_grad()
     def begin(self, lone: Gaussian, rows: Tensor) -> Step:
@@ -90,7 +90,7 @@ class Tracker:
             prior, memory = self.dynamics.step(last, taken, memory)
             step = Step(last.mu, prior, fuse(prior, heard))
         onward = self.dynamics.fade(step.posterior, heard)
-        self._past = Gaussian(*(part.clone() for part in onward)), memory.clone()
+        self._past = onward.map(torch.clone), memory.clone()
         return step
 
     @staticmethod

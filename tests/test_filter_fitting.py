@@ -126,7 +126,8 @@ def test_what_can_be_learnt_is_learnt(data, train):
     test = seen(EpisodeStore(data).split("test"))
     nominal = seen(train)
     ruler, model = Ruler(nominal.raw.mu[nominal.here]), system()
-    config = replace(TINY, steps=120, batch=32, window=FRAMES, nominal=1000, fading=1.0)
+    quick = {"steps": 120, "batch": 32, "window": FRAMES, "nominal": 1000}
+    config = replace(TINY, **quick, fading=1.0, silent=1.0)  # nothing deceives
     fitted = fit_dynamics(model, Sees(), train, config, quiet)
     found, before = (predicted(one, test, ruler) for one in (fitted, model.dynamics))
     assert before["ratio"]["value"] == pytest.approx(1.0, abs=0.02)  # fresh dynamics hold the last latent

@@ -69,3 +69,17 @@ def test_draws_have_the_mean_and_the_deviation_and_carry_gradients() -> None:
 def test_a_networks_output_becomes_float32(dtype: torch.dtype) -> None:
     q = Gaussian.of(torch.zeros(3, dtype=dtype), torch.zeros(3, dtype=dtype))
     assert q.mu.dtype == q.log_sigma.dtype == torch.float32
+
+
+def test_what_is_done_to_both_parts_of_a_gaussian():
+    a = Gaussian(torch.arange(6.0).view(3, 2), -torch.arange(6.0).view(3, 2))
+    b = a.map(lambda part: part + 10.0)
+    assert b.mu.tolist() == [[10.0, 11.0], [12.0, 13.0], [14.0, 15.0]]
+    assert b.log_sigma.tolist() == [[10.0, 9.0], [8.0, 7.0], [6.0, 5.0]]
+    assert a.rows(torch.tensor([2, 0])).mu.tolist() == [[4.0, 5.0], [0.0, 1.0]]
+    both = Gaussian.joined((a, b), torch.cat)
+    assert both.mu.tolist() == a.mu.tolist() + b.mu.tolist()
+    assert both.log_sigma.tolist() == a.log_sigma.tolist() + b.log_sigma.tolist()
+    mixed = Gaussian.where(torch.tensor([[True], [False], [True]]), a, b)
+    assert mixed.mu.tolist() == [[0.0, 1.0], [12.0, 13.0], [4.0, 5.0]]
+    assert mixed.log_sigma.tolist() == [[0.0, -1.0], [8.0, 7.0], [-4.0, -5.0]]

@@ -13,7 +13,7 @@ from robovae.evaluate.codes import Doubles, spread_frames
 from robovae.evaluate.intervals import by_episode, interval, mean, share_explained
 from robovae.evaluate.smoothness import BURN_IN
 from robovae.frames import BATCH, batched, to_tensor
-from robovae.gaussian import Gaussian, kl
+from robovae.gaussian import kl
 from robovae.run.directory import RunModel
 from robovae.train.data import Sequences, Windows
 from robovae.vae import VAE
@@ -132,7 +132,7 @@ def _window_sums(
     vae, device = model.vae, generator.device
     images, here = to_tensor(frames, device), windows.mask.to(device) > 0
     local, belief = vae(images)
-    lone = Gaussian(*(part.view(*here.shape, -1) for part in belief))
+    lone = belief.map(lambda part: part.view(*here.shape, -1))
     rollout = model.dynamics.rollout(lone, windows.action.to(device), _normal(lone.mu, generator))
     z = rollout.z.flatten(0, 1)
     grid = local.sample(_normal(local.mu, generator))

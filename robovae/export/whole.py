@@ -39,9 +39,7 @@ class Whole(nn.Module):
         prior, after = self.dynamics.step(Gaussian(last, last_log_sigma), action, memory)
         # Nothing leads to a first frame: its posterior is its own belief. What else there is may be NaN.
         heard = self.dynamics.heard(total)
-        posterior = Gaussian(
-            *(torch.where(first > 0, *pair) for pair in zip(heard, fuse(prior, heard), strict=True))
-        )
+        posterior = Gaussian.where(first > 0, heard, fuse(prior, heard))
         temporal = temporal_scores(total, prior, last, seen)
         return (
             *total,

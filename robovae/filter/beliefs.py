@@ -44,7 +44,7 @@ class Beliefs:
         here = times < lengths[:, None]
         rows = torch.from_numpy(starts[:, None] + np.minimum(times, lengths[:, None] - 1))
         raw, total = (
-            Gaussian(*(torch.cat(part)[rows] for part in zip(*beliefs, strict=True)))
+            Gaussian.joined(beliefs, torch.cat).rows(rows)
             for beliefs in ([one.look.lone for one in found], [one.total for one in found])
         )
         action = torch.from_numpy(np.array(footage.action, np.float32))[rows]
@@ -82,8 +82,7 @@ def follow(dynamics: FilterDynamics, lone: Gaussian, action: Tensor) -> Trace:
         posteriors.append(step.posterior)
         memories.append(tracker.memory)
     prior, posterior = (
-        Gaussian(*(torch.stack(part, 1) for part in zip(*steps, strict=True)))
-        for steps in (priors, posteriors)
+        Gaussian.joined(steps, lambda parts: torch.stack(parts, 1)) for steps in (priors, posteriors)
     )
     return Trace(prior, posterior, torch.stack(memories, 1))
 

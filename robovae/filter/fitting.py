@@ -143,7 +143,7 @@ def _parted(frames: _Frames, part: EpisodeStore) -> list[tuple[_Frames, EpisodeS
     found = []
     for chosen in (~held_out, held_out) if held_out.any() else (every >= 0,) * 2:
         rows = np.repeat(chosen, part.lengths)
-        some = (Gaussian(*(each[rows] for each in belief)) for belief in vars(frames).values())
+        some = (belief.rows(torch.from_numpy(rows)) for belief in vars(frames).values())
         found.append((_Frames(*some), part.select(np.flatnonzero(chosen).tolist())))
     return found
 
@@ -236,10 +236,12 @@ def _batches(frames: _Frames, part: EpisodeStore, config: FilterConfig) -> Itera
         numbers = torch.from_numpy(windows.numbers)
         lost = np.stack([bursts.draw(length, rng) for _ in range(config.batch)])
         silent = torch.from_numpy(lost & _alike(lost, config.silent, rng))
-        seen = _where(torch.from_numpy(lost), _rows(frames.broken, numbers), _rows(frames.total, numbers))
+        seen = Gaussian.where(
+            torch.from_numpy(lost)[..., None], frames.broken.rows(numbers), frames.total.rows(numbers)
+        )
         mask = windows.mask.clone()
         mask[:, 0] = 0.0  # nothing leads to it
-        yield _Batch(silenced(seen, silent), _rows(frames.raw, numbers), windows.action, mask)
+        yield _Batch(silenced(seen, silent), frames.raw.rows(numbers), windows.action, mask)
 
 
 def _alike(lost: NDArray[np.bool_], share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -276,11 +278,3 @@ def nats(prior: Gaussian, lone: Gaussian) -> Tensor:
     """
     squared, width = innovations(prior, lone)
     return 0.5 * (squared + width.log()).sum(-1)
-
-
-def _rows(belief: Gaussian, rows: Tensor) -> Gaussian:
-    return Gaussian(belief.mu[rows], belief.log_sigma[rows])
-
-
-def _where(rows: Tensor, yes: Gaussian, no: Gaussian) -> Gaussian:
-    return Gaussian(*(torch.where(rows[..., None], a, b) for a, b in zip(yes, no, strict=True)))

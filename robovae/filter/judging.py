@@ -87,16 +87,16 @@ def coasted(dynamics: FilterDynamics, clean: Beliefs, ruler: Ruler) -> list[Fact
     """
     trace, truth, length = follow(dynamics, clean.total, clean.action), clean.raw, clean.here.shape[1]
     onward = dynamics.fade(trace.posterior, clean.total)
-    last, memory = Gaussian(*(part[:, BURN_IN:] for part in onward)), trace.memory[:, BURN_IN:]
+    last, memory = onward.map(lambda part: part[:, BURN_IN:]), trace.memory[:, BURN_IN:]
     rows = []
     for gap in range(1, min(max(GAPS), length - _FIRST) + 1):
         # One start less each time: the last has no frame left to be predicted.
-        last, memory = Gaussian(*(part[:, :-1] for part in last)), memory[:, :-1]
+        last, memory = last.map(lambda part: part[:, :-1]), memory[:, :-1]
         action, counts = clean.action[:, BURN_IN + gap - 1 : length - 1], clean.here[:, BURN_IN + gap :]
         last, memory = _stepped(dynamics, last, action, memory)
         if gap not in GAPS or not counts.any():
             continue
-        end = Gaussian(*(part[:, BURN_IN + gap :] for part in truth))
+        end = Gaussian(truth.mu[:, BURN_IN + gap :], truth.log_sigma[:, BURN_IN + gap :])
         squares = {
             "rmse": ruler.squares(last.mu - end.mu),
             "hold_rmse": ruler.squares(truth.mu[:, BURN_IN : length - gap] - end.mu),
@@ -122,7 +122,7 @@ def arms(
         constant: (D,) the sigma of the last arm.
     """
     raw, total = (
-        Gaussian(*(torch.where(lost[..., None], *pair) for pair in zip(bad, good, strict=True)))
+        Gaussian.where(lost[..., None], bad, good)
         for bad, good in ((faulted.raw, clean.raw), (faulted.total, clean.total))
     )
     taken = {
@@ -228,9 +228,9 @@ def _stepped(
 ) -> tuple[Gaussian, Tensor]:
     """A step of (E, S, ...) states at once."""
     shape = memory.shape[:2]
-    flat = Gaussian(*(part.flatten(0, 1) for part in last))
+    flat = last.map(lambda part: part.flatten(0, 1))
     prior, after = dynamics.step(flat, *(part.flatten(0, 1) for part in (action, memory)))
-    return Gaussian(*(part.unflatten(0, shape) for part in prior)), after.unflatten(0, shape)
+    return prior.map(lambda part: part.unflatten(0, shape)), after.unflatten(0, shape)
 
 
 def _averaged(sums: Doubles) -> Facts:

@@ -102,7 +102,7 @@ class GlobalObjective(nn.Module):
         """
         model, (batch, length) = self.model, mask.shape
         belief = model.encode_global(local.mu)
-        lone = Gaussian(*(part.view(batch, length, -1) for part in belief))
+        lone = belief.map(lambda part: part.view(batch, length, -1))
         if model.config.deterministic:
             z, nats = belief.mu, torch.zeros_like(belief.mu)
             local_nats = deterministic_misfit(model, z, local.mu)

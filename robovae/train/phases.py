@@ -207,7 +207,7 @@ class GlobalPhase:
                     "elbo": -float(local_nats.mean()),
                     "local_kl": float(local_nats.mean()),
                 }
-            lone = Gaussian(*(part.view(batch, length, -1) for part in belief))
+            lone = belief.map(lambda part: part.view(batch, length, -1))
             rollout = self.dynamics.rollout(lone, windows.action.to(noise.device), noise)
             grid = vae.predict_grid(rollout.z.flatten(0, 1))
             local_nats = kl(self._judged_grid, grid).flatten(1).sum(1)[here]

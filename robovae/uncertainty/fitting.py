@@ -144,7 +144,7 @@ def _fit_encoder(
 
     def batch() -> Batch:
         rows = source.rng.integers(len(numbers), size=_WHOLE + _TORN)
-        return shown(rows), _rows(goals, torch.from_numpy(rows))
+        return shown(rows), goals.rows(torch.from_numpy(rows))
 
     encoder, steps, told = uncertainty.denoising, config.denoising_steps, _told(tell, "denoising")
     fit_denoising(encoder, vae, batch, steps, lambda done: told(done, steps))
@@ -216,15 +216,7 @@ def _batches(
         b = torch.randint(len(broken.scores), (config.batch,), generator=generator)
         seen = _Beliefs(
             torch.cat([nominal.scores[a], broken.scores[b]]),
-            _joined(_rows(nominal.lone, a), _rows(broken.lone, b)),
-            _joined(_rows(nominal.denoised, a), _rows(broken.denoised, b)),
+            Gaussian.joined((nominal.lone.rows(a), broken.lone.rows(b)), torch.cat),
+            Gaussian.joined((nominal.denoised.rows(a), broken.denoised.rows(b)), torch.cat),
         )
-        yield seen, _joined(_rows(nominal.lone, a), _rows(truth, b))
-
-
-def _rows(belief: Gaussian, rows: Tensor) -> Gaussian:
-    return Gaussian(belief.mu[rows], belief.log_sigma[rows])
-
-
-def _joined(a: Gaussian, b: Gaussian) -> Gaussian:
-    return Gaussian(torch.cat([a.mu, b.mu]), torch.cat([a.log_sigma, b.log_sigma]))
+        yield seen, Gaussian.joined((nominal.lone.rows(a), truth.rows(b)), torch.cat)
