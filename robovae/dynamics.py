@@ -2,7 +2,8 @@
 
 A frame's message has precision 1/sigma^2 - 1 (its lone belief less the prior N(0, I) that is in it). Within a
 sequence the posterior is the temporal prior times the message: precisions add, as in a Kalman update.
-A frame that says nothing (sigma = 1) has precision 0 and leaves the prior as it is.
+A frame that says nothing (sigma = 1) has precision 0 and leaves the prior as it is. The filter's dynamics know
+besides what no message tells: that they err themselves (`fade`), and that strange frames err alike (`heard`).
 """
 
 from typing import NamedTuple
@@ -30,6 +31,31 @@ def fuse(prior: Gaussian, lone: Gaussian) -> Gaussian:
     return Gaussian(mu, -0.5 * precision.log())
 
 
+def widen(belief: Gaussian, noise: Tensor) -> Gaussian:
+    """Add measurement noise to the message in a belief.
+
+    Args:
+        belief: N(0, I) times a message, (B, D), sigma < 1.
+        noise: R, (B, D), >= 0; 0 leaves the belief as it is.
+
+    Returns:
+        N(0, I) times the noisier message: nearer to 0 and wider, sigma < 1.
+    """
+    variance = torch.exp(2.0 * belief.log_sigma)
+    # With v = variance / (1 - variance): mu' = mu (1 + v) / (1 + v + R), sigma'^2 = (v + R) / (1 + v + R).
+    silence = 1.0 - variance
+    whole = 1.0 + noise * silence
+    return Gaussian(belief.mu / whole, 0.5 * torch.log((variance + noise * silence) / whole))
+
+
+def message_variance(lone: Gaussian) -> Tensor:
+    """Of the messages in beliefs (..., D) under N(0, I): 1 / precision, sigma^2 / (1 - sigma^2)."""
+    variance = torch.exp(2.0 * lone.log_sigma)
+    return variance / (1.0 - variance).clamp_min(_LEAST_SILENCE)
+
+
+_LEAST_SILENCE = 1e-12
+"""1 - sigma^2 at least: short of a division by nothing."""
 _STRETCH_RANGE = (-10.0, 4.0)
 """Of the log of g: from a step that forgets what it starts from to one that throws it far."""
 
@@ -120,7 +146,7 @@ class FilterDynamics(TemporalPrior):
     persistence: Tensor
     """Frames through which what a strange frame gets wrong stays the same; 1 where every frame errs anew."""
     usual: Tensor
-    """Variance of a nominal frame's message, (D,): what is above comes of strangeness."""
+    """Median variance of nominal frames' messages, (D,): what is above is taken to come of strangeness."""
 
     def __init__(self, latent_dim: int, action_dim: int, hidden: int) -> None:
         super().__init__(latent_dim, action_dim, hidden)
@@ -159,10 +185,8 @@ class FilterDynamics(TemporalPrior):
             (B, D), its message of variance v + (persistence - 1) max(v - usual, 0): what a nominal frame
             leaves uncertain is another error in each.
         """
-        variance = torch.exp(2.0 * lone.log_sigma)
-        # v is variance / (1 - variance): all is taken times 1 - variance, which may be 0.
-        more = (self.persistence - 1.0) * (variance - self.usual * (1.0 - variance)).clamp_min(0.0)
-        return Gaussian(lone.mu / (1.0 + more), 0.5 * torch.log((variance + more) / (1.0 + more)))
+        excess = (message_variance(lone) - self.usual).clamp_min(0.0)
+        return widen(lone, (self.persistence - 1.0) * excess)
 
     def fade(self, posterior: Gaussian, lone: Gaussian) -> Gaussian:
         """What a belief is gone on from: wider than it is, as far as the frame said something.

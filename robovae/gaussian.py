@@ -1,4 +1,4 @@
-"""Diagonal Gaussians, and the three things done with them: sample, compare, multiply."""
+"""Diagonal Gaussians, and what is done with them: sample, compare, take some, join several."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple

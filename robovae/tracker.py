@@ -94,9 +94,9 @@ class Tracker:
         return step
 
     @staticmethod
-    def _first(lone: Gaussian) -> Step:
-        prior = Gaussian.standard(lone.mu)
-        return Step(None, prior, fuse(prior, lone))
+    def _first(heard: Gaussian) -> Step:
+        prior = Gaussian.standard(heard.mu)
+        return Step(None, prior, fuse(prior, heard))
 
     def _blank(self, lone: Gaussian) -> Tensor:
         return lone.mu.new_zeros(len(lone.mu), self.dynamics.cell.hidden_size)

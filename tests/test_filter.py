@@ -55,6 +55,8 @@ def random_filter(seed: int = 0, loud: float = 1.0) -> BeliefFilter:
         torch.nn.init.normal_(dynamics.head.weight, std=loud)
         torch.nn.init.normal_(dynamics.stretch.weight, std=loud)
         dynamics.fading.fill_(2.0)
+        dynamics.persistence.fill_(12.0)
+        dynamics.usual.fill_(0.05)
     return BeliefFilter(dynamics.requires_grad_(False))
 
 
@@ -100,11 +102,11 @@ def test_with_the_noise_of_the_frames_misjudged_it_is_not():  # negative control
 
 def test_frames_that_say_nothing_leave_the_prediction_as_it_is():
     belief_filter, (belief, _) = random_filter(), some(0)
-    before = belief_filter.update(belief)
-    prior, memory = belief_filter.dynamics.fade(gaussian(before), gaussian(belief)), torch.zeros(3, 8)
+    dynamics, before = belief_filter.dynamics, belief_filter.update(belief)
+    prior, memory = dynamics.fade(gaussian(before), dynamics.heard(gaussian(belief))), torch.zeros(3, 8)
     for seed in range(1, 6):
         action = some(seed)[1]
-        prior, memory = belief_filter.dynamics.step(prior, torch.from_numpy(action).float(), memory)
+        prior, memory = dynamics.step(prior, torch.from_numpy(action).float(), memory)
         coasted = belief_filter.update(belief_filter.silence(3), action)
         np.testing.assert_allclose(coasted.mu, prior.mu.numpy(), atol=1e-4)
         np.testing.assert_allclose(coasted.sigma, prior.sigma.numpy(), rtol=1e-4)
@@ -166,13 +168,14 @@ def test_no_belief_and_no_action_breaks_it(frames, seed):
 @given(st.integers(0, 10_000))
 def test_a_frame_never_makes_it_less_sure(seed):
     belief_filter, (belief, _) = random_filter(seed), some(seed)
-    belief_filter.update(belief)
+    dynamics, _ = belief_filter.dynamics, belief_filter.update(belief)
     frame, action = some(seed + 1)
-    action_taken = torch.from_numpy(action).float()
-    start = belief_filter.dynamics.fade(gaussian(belief), gaussian(belief))  # a first frame is all it knows
-    prior, _ = belief_filter.dynamics.step(start, action_taken, torch.zeros(3, 8))
+    first, heard = (dynamics.heard(gaussian(one)) for one in (belief, frame))
+    prior, _ = dynamics.step(
+        dynamics.fade(first, first), torch.from_numpy(action).float(), torch.zeros(3, 8)
+    )  # what is heard of a first frame is all it knows
     found = belief_filter.update(frame, action)
-    assert (found.sigma <= np.minimum(frame.sigma, prior.sigma.numpy()) * (1 + 1e-5)).all()
+    assert (found.sigma <= torch.minimum(heard.sigma, prior.sigma).numpy() * (1 + 1e-5)).all()
 
 
 def test_sequences_begin_in_the_place_of_others():
@@ -180,7 +183,8 @@ def test_sequences_begin_in_the_place_of_others():
     both, alone = random_filter(), random_filter()
     both.update(first)
     begun = both.begin(second[0], [1])
-    np.testing.assert_allclose(begun.mu, second[0].mu, atol=1e-5)
+    heard = both.dynamics.heard(gaussian(second[0]))
+    np.testing.assert_allclose(begun.mu, heard.mu.numpy(), atol=1e-5)
     alone.update(second[0])
     after = both.update(first, action)
     np.testing.assert_allclose(after.mu[1:2], alone.update(first[1], action[1:2]).mu, atol=1e-5)

@@ -129,6 +129,7 @@ class TestPrediction:
         with torch.no_grad():
             dynamics.head.bias[2:] = 1.0 + np.log(PROCESS / 2.0)
             dynamics.fading.fill_(4.0)
+            dynamics.persistence.fill_(12.0)  # nothing is usual, so that all is heard as little
         found = coasted(dynamics, clean, UNIT)[0]["coverage_90"]
         assert found == pytest.approx(predicted(dynamics, clean, UNIT)["coverage"]["90"])
         dynamics.fading.fill_(1.0)

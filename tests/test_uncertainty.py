@@ -14,7 +14,7 @@ from torch.nn import functional
 
 import robovae
 from robovae.belief import Perceiver
-from robovae.dynamics import FilterDynamics
+from robovae.dynamics import FilterDynamics, widen
 from robovae.episodes import EpisodeError, EpisodeStore, write_episode
 from robovae.filter import load_dynamics, save_dynamics
 from robovae.frames import FrameError, to_tensor
@@ -44,10 +44,10 @@ from robovae.uncertainty.denoising import (
 from robovae.uncertainty.fitting import _Beliefs, _fit_trust
 from robovae.uncertainty.following import Follower, temporal_scores
 from robovae.uncertainty.look import ORDERS, Look, look, power
-from robovae.uncertainty.model import FILE, FORM, READ, load_uncertainty
+from robovae.uncertainty.model import FILE, FORM, TRUST_SCORES, load_uncertainty
 from robovae.uncertainty.part import Part
 from robovae.uncertainty.scores import Mahalanobis, Strangeness
-from robovae.uncertainty.trust import Trust, disagreement, intersection, misfit, trusted, widen
+from robovae.uncertainty.trust import Trust, disagreement, intersection, misfit, trusted
 from robovae.vae import ModelConfig
 from tests.test_train import toy_episode
 from tests.toy_beliefs import make_filter
@@ -144,7 +144,7 @@ def test_the_belief_of_a_frame_is_what_trust_makes_of_both_encoders(run, data):
         denoised, foreign = uncertainty.denoising(vae, images)
         columns = dict(zip(SCORES[:-1], uncertainty.strangeness(seen).T, strict=True))
         columns |= {"disagreement": disagreement(seen.lone, denoised), "foreignness": foreign}
-        read = torch.stack([columns[name] for name in READ], 1)
+        read = torch.stack([columns[name] for name in TRUST_SCORES], 1)
         total = trusted(seen.lone, denoised, *uncertainty.trust(read))
     torch.testing.assert_close(found.total, total)
     torch.testing.assert_close(found.scores[:, :-1], read[:, : len(SCORES) - 1])

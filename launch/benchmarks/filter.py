@@ -49,7 +49,7 @@ from robovae_envs.errors import EnvError
 from robovae_envs.faults import FAULTS
 
 RESULTS = Path(__file__).parent / "results"
-FORMAT = 1
+FORMAT = 2
 """Of a run's record; raise it when a figure changes its meaning."""
 FIRST_SEED = 40_000
 """Of the episodes that fail."""

@@ -37,7 +37,7 @@ class Whole(nn.Module):
         insight = self.uncertainty(self.vae, frames.permute(0, 3, 1, 2).float() / 255.0)
         look, total = insight.look, insight.total
         prior, after = self.dynamics.step(Gaussian(last, last_log_sigma), action, memory)
-        # Nothing leads to a first frame: its posterior is its own belief. What else there is may be NaN.
+        # Nothing leads to a first frame: its posterior is what is heard of it. What else there is may be NaN.
         heard = self.dynamics.heard(total)
         posterior = Gaussian.where(first > 0, heard, fuse(prior, heard))
         temporal = temporal_scores(total, prior, last, seen)

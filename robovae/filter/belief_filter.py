@@ -29,7 +29,9 @@ class BeliefFilter:
     """Filters the beliefs of B robots, or of one, step by step.
 
     Prediction by the latent dynamics, update by precision: a frame of small sigma moves the belief, a frame
-    of sigma 1 leaves the prediction as it is (`robovae.tracker`).
+    of sigma 1 leaves the prediction as it is (`robovae.tracker`). What makes a belief wider than nominal
+    frames' counts once for `dynamics.persistence` frames, the first one among them: the errors of a camera
+    that fails are not independent (`FilterDynamics.heard`).
 
     Args:
         dynamics: p(z_t | z_<t, a_<t).

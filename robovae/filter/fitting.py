@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robovae.control.bursts import Bursts
-from robovae.dynamics import FilterDynamics, Rollout
+from robovae.dynamics import FilterDynamics, Rollout, message_variance
 from robovae.episodes import EpisodeStore
 from robovae.evaluate.codes import spread
 from robovae.filter.config import FilterConfig
@@ -97,10 +97,10 @@ def fit_dynamics(
         if error <= _LOST:  # NaN is no error that is small enough
             dynamics.requires_grad_(False)
             _widen(dynamics, *held_out, config)
-            # Not before: the fit would undo the one, and the other leaves it less to learn from.
+            # What a rollout knows nothing of: it is fitted without, on all that each frame says.
             dynamics.fading.fill_(config.fading)
             dynamics.persistence.fill_(config.persistence)
-            dynamics.usual.copy_(_message_variance(seen.total).median(0).values)
+            dynamics.usual.copy_(message_variance(seen.total).median(0).values)
             return dynamics.eval()
         rate /= 2.0
     raise CalibrationError(
@@ -166,12 +166,6 @@ def _widen(dynamics: FilterDynamics, frames: _Frames, part: EpisodeStore, config
         return found
 
     cost(min(_WIDER, key=cost))
-
-
-def _message_variance(lone: Gaussian) -> Tensor:
-    """Of the messages in beliefs (..., D) under N(0, I)."""
-    variance = torch.exp(2.0 * lone.log_sigma)
-    return variance / (1.0 - variance).clamp_min(1e-6)
 
 
 def silenced(belief: Gaussian, rows: Tensor) -> Gaussian:

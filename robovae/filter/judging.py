@@ -86,7 +86,7 @@ def coasted(dynamics: FilterDynamics, clean: Beliefs, ruler: Ruler) -> list[Fact
         prediction's allows, and "coverage_90" of its interval (see `predicted`).
     """
     trace, truth, length = follow(dynamics, clean.total, clean.action), clean.raw, clean.here.shape[1]
-    onward = dynamics.fade(trace.posterior, clean.total)
+    onward = dynamics.fade(trace.posterior, dynamics.heard(clean.total))
     last, memory = onward.map(lambda part: part[:, BURN_IN:]), trace.memory[:, BURN_IN:]
     rows = []
     for gap in range(1, min(max(GAPS), length - _FIRST) + 1):

@@ -43,23 +43,23 @@ def corrupt(images: Tensor, others: Tensor, generator: Draw, kinds: Sequence[Kin
 
 def mosaic(images: Tensor, others: Tensor, strength: Tensor, generator: Draw) -> Tensor:
     """Exchange a share of square tiles with those of other frames."""
-    batch, _, height, width = images.shape
-    side = int(torch.randint(2, 9, (), generator=generator))
-    taken = torch.rand(batch, 1, side, side, generator=generator) < strength.clamp_min(1.5 / side**2)
-    return torch.where(functional.interpolate(taken.float(), (height, width)) > 0, others, images)
+    return torch.where(_tiles(images, strength, generator, 2), others, images)
 
 
 def shred(images: Tensor, others: Tensor, strength: Tensor, generator: Draw) -> Tensor:
-    """Dissolve a share of square tiles: they keep their tones or the frame's spectrum, and show nothing."""
+    """Dissolve a share of square tiles: they have the frame's tones, or its spectrum, and show nothing."""
+    taken = _tiles(images, strength, generator, 3)
+    by_pixel = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
+    scrambled = scramble(images, others, torch.ones_like(strength), generator)
+    return torch.where(taken, torch.where(by_pixel, dealt(images, generator), scrambled), images)
+
+
+def _tiles(images: Tensor, share: Tensor, generator: Draw, least: int) -> Tensor:
+    """Which pixels (B, 1, H, W): a share of square tiles, `least` to 8 a side, more than one on average."""
     batch, _, height, width = images.shape
-    side = int(torch.randint(3, 9, (), generator=generator))
-    taken = torch.rand(batch, 1, side, side, generator=generator) < strength.clamp_min(1.5 / side**2)
-    dissolved = torch.where(
-        torch.rand(batch, 1, 1, 1, generator=generator) < 0.5,
-        dealt(images, generator),
-        scramble(images, others, torch.ones_like(strength), generator),
-    )
-    return torch.where(functional.interpolate(taken.float(), (height, width)) > 0, dissolved, images)
+    side = int(torch.randint(least, 9, (), generator=generator))
+    taken = torch.rand(batch, 1, side, side, generator=generator) < share.clamp_min(1.5 / side**2)
+    return functional.interpolate(taken.float(), (height, width)) > 0
 
 
 def ghost(images: Tensor, others: Tensor, strength: Tensor, generator: Draw) -> Tensor:

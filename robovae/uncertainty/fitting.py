@@ -27,7 +27,7 @@ _CLIP = 100.0
 _WHOLE, _TORN = 32, 64
 """Nominal and corrupted frames in a batch of the denoising encoder."""
 _KNOWN = 12_000
-"""Such frames that tell what features it has learnt from."""
+"""Such frames that tell what features it has learnt from; of a small pool three times as many as it has."""
 
 
 class _Beliefs(NamedTuple):
@@ -148,7 +148,7 @@ def _fit_encoder(
 
     encoder, steps, told = uncertainty.denoising, config.denoising_steps, _told(tell, "denoising")
     fit_denoising(encoder, vae, batch, steps, lambda done: told(done, steps))
-    rows = source.rng.integers(len(numbers), size=_KNOWN)
+    rows = source.rng.integers(len(numbers), size=min(_KNOWN, 3 * len(numbers)))
     features = _by_batch(rows, lambda some: (encoder.features(vae, shown(some)),), _told(tell, "features"))
     encoder.learnt.fit(*features)
 
@@ -165,7 +165,7 @@ def _believed(
     def compute(chosen: Numbers) -> tuple[Tensor, ...]:
         frames = images(chosen)
         seen = look(vae, frames)
-        denoised, strange = uncertainty.denoised(vae, frames, seen)
+        denoised, strange = uncertainty.evidence(vae, frames, seen)
         return strange, *seen.lone, *denoised
 
     scores, a, b, c, d = _by_batch(numbers, compute, tell)

@@ -22,7 +22,7 @@ FORM = "6"
 _PART = Part(FILE, FORM, "a calibrated run", "the calibration of these weights, received another's")
 
 
-READ = (*SCORES[:-1], "disagreement", "foreignness")
+TRUST_SCORES = (*SCORES[:-1], "disagreement", "foreignness")
 """What trust is read from: the scores but for sigma, which is what comes of it, how far the two encoders
 disagree, and how far the frame is from what the denoising one has learnt from."""
 
@@ -64,18 +64,18 @@ class Uncertainty(nn.Module):
         cells = (seen.surprise.shape[1], seen.surprise.shape[2])
         self.strangeness = Strangeness(cells, seen.statistics.shape[1])
         self.denoising = DenoisingEncoder(vae)
-        self.trust = Trust(len(READ), vae.config.latent_dim, READ.index("statistics"))
+        self.trust = Trust(len(TRUST_SCORES), vae.config.latent_dim, TRUST_SCORES.index("statistics"))
 
     def forward(self, vae: VAE, images: Tensor) -> Insight:
         """Images (B, 3, H, W) in [0, 1] -> Insight."""
         seen = look(vae, images)
-        denoised, strange = self.denoised(vae, images, seen)
+        denoised, strange = self.evidence(vae, images, seen)
         total = trusted(seen.lone, denoised, *self.trust(strange))
         scores = torch.cat([strange[:, : len(SCORES) - 1], total.log_sigma.mean(1, keepdim=True)], 1)
         return Insight(seen, total, scores)
 
-    def denoised(self, vae: VAE, images: Tensor, seen: Look) -> tuple[Gaussian, Tensor]:
-        """What the denoising encoder says, (B, D), and all that trust is `READ` from, (B, len(READ))."""
+    def evidence(self, vae: VAE, images: Tensor, seen: Look) -> tuple[Gaussian, Tensor]:
+        """What the denoising encoder says, (B, D), and `TRUST_SCORES`, (B, len(TRUST_SCORES))."""
         denoised, foreign = self.denoising(vae, images)
         joint = torch.stack([disagreement(seen.lone, denoised), foreign], 1)
         return denoised, torch.cat([self.strangeness(seen), joint], 1)

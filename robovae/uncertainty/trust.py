@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from robovae.dynamics import widen
 from robovae.gaussian import Gaussian
 
 _LEAST, _MOST = -12.0, 9.0
@@ -92,23 +93,6 @@ def disagreement(a: Gaussian, b: Gaussian) -> Tensor:
     """Log of the mean squared distance of two beliefs in the widths of both, (B,)."""
     squares = (a.mu - b.mu).square() / (a.sigma.square() + b.sigma.square())
     return torch.log(squares.mean(1) + _SMALL)
-
-
-def widen(belief: Gaussian, noise: Tensor) -> Gaussian:
-    """Add measurement noise to the message in a belief.
-
-    Args:
-        belief: N(0, I) times a message, (B, D), sigma < 1.
-        noise: R, (B, D), >= 0; 0 leaves the belief as it is.
-
-    Returns:
-        N(0, I) times the noisier message: nearer to 0 and wider, sigma < 1.
-    """
-    variance = torch.exp(2.0 * belief.log_sigma)
-    # With v = variance / (1 - variance): mu' = mu (1 + v) / (1 + v + R), sigma'^2 = (v + R) / (1 + v + R).
-    silence = 1.0 - variance
-    whole = 1.0 + noise * silence
-    return Gaussian(belief.mu / whole, 0.5 * torch.log((variance + noise * silence) / whole))
 
 
 def misfit(truth: Gaussian, belief: Gaussian) -> Tensor:
