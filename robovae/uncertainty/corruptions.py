@@ -50,8 +50,12 @@ def shred(images: Tensor, others: Tensor, strength: Tensor, generator: Draw) -> 
     """Dissolve a share of square tiles: they have the frame's tones, or its spectrum, and show nothing."""
     taken = _tiles(images, strength, generator, 3)
     by_pixel = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
-    scrambled = scramble(images, others, torch.ones_like(strength), generator)
-    return torch.where(taken, torch.where(by_pixel, dealt(images, generator), scrambled), images)
+    dissolved = torch.where(
+        by_pixel,
+        dealt(images, generator),
+        scramble(images, others, torch.ones_like(strength), generator),
+    )
+    return torch.where(taken, dissolved, images)
 
 
 def _tiles(images: Tensor, share: Tensor, generator: Draw, least: int) -> Tensor:
