@@ -2,8 +2,9 @@
 
 A frame's message has precision 1/sigma^2 - 1 (its lone belief less the prior N(0, I) that is in it). Within a
 sequence the posterior is the temporal prior times the message: precisions add, as in a Kalman update.
-A frame that says nothing (sigma = 1) has precision 0 and leaves the prior as it is. The dynamics of the filter
-know besides what no message tells: that they err themselves (`fade`), that strange frames err alike (`heard`).
+A frame that says nothing (sigma = 1) has precision 0 and leaves the prior as it is. The filter's dynamics
+know besides what no message tells: that they err themselves (`fade`), and that strange frames err alike
+(`heard`).
 """
 
 from typing import NamedTuple
