@@ -126,7 +126,7 @@ class TemporalPrior(nn.Module):
             posteriors.append(posterior)
             priors.append(prior)
             prior, memory = self.step(Gaussian(z, posterior.log_sigma), action[:, t], memory)
-        return Rollout(torch.stack(drawn, 1), _stack(posteriors), _stack(priors))
+        return Rollout(torch.stack(drawn, 1), Gaussian.stacked(posteriors), Gaussian.stacked(priors))
 
 
 class FilterDynamics(TemporalPrior):
@@ -206,7 +206,3 @@ class FilterDynamics(TemporalPrior):
         """
         said = 1.0 - torch.exp(2.0 * lone.log_sigma)
         return Gaussian(posterior.mu, (posterior.log_sigma + said * self.fading.log()).clamp_max(0.0))
-
-
-def _stack(steps: list[Gaussian]) -> Gaussian:
-    return Gaussian(torch.stack([g.mu for g in steps], 1), torch.stack([g.log_sigma for g in steps], 1))

@@ -31,10 +31,16 @@ class Gaussian(NamedTuple):
         return cls(torch.zeros_like(like), torch.zeros_like(like))
 
     @classmethod
-    def joined(cls, parts: Iterable["Gaussian"], join: Callable[[list[Tensor]], Tensor]) -> "Gaussian":
-        """One of several: `join` makes one tensor of their mus, and of their log sigmas."""
+    def joined(cls, parts: Iterable["Gaussian"]) -> "Gaussian":
+        """One after the other along the first axis."""
         mus, log_sigmas = zip(*parts, strict=True)
-        return cls(join(list(mus)), join(list(log_sigmas)))
+        return cls(torch.cat(mus), torch.cat(log_sigmas))
+
+    @classmethod
+    def stacked(cls, steps: Iterable["Gaussian"]) -> "Gaussian":
+        """Steps of a sequence, (B, ...) each, side by side: (B, L, ...)."""
+        mus, log_sigmas = zip(*steps, strict=True)
+        return cls(torch.stack(mus, 1), torch.stack(log_sigmas, 1))
 
     @classmethod
     def where(cls, condition: Tensor, yes: "Gaussian", no: "Gaussian") -> "Gaussian":

@@ -77,9 +77,11 @@ def test_what_is_done_to_both_parts_of_a_gaussian():
     assert b.mu.tolist() == [[10.0, 11.0], [12.0, 13.0], [14.0, 15.0]]
     assert b.log_sigma.tolist() == [[10.0, 9.0], [8.0, 7.0], [6.0, 5.0]]
     assert a.rows(torch.tensor([2, 0])).mu.tolist() == [[4.0, 5.0], [0.0, 1.0]]
-    both = Gaussian.joined((a, b), torch.cat)
+    both = Gaussian.joined((a, b))
     assert both.mu.tolist() == a.mu.tolist() + b.mu.tolist()
     assert both.log_sigma.tolist() == a.log_sigma.tolist() + b.log_sigma.tolist()
+    assert torch.equal(Gaussian.stacked((a, b)).mu[:, 1], b.mu)
+    assert torch.equal(Gaussian.stacked((a, b)).log_sigma[:, 0], a.log_sigma)
     mixed = Gaussian.where(torch.tensor([[True], [False], [True]]), a, b)
     assert mixed.mu.tolist() == [[0.0, 1.0], [12.0, 13.0], [4.0, 5.0]]
     assert mixed.log_sigma.tolist() == [[0.0, -1.0], [8.0, 7.0], [-4.0, -5.0]]

@@ -44,7 +44,7 @@ class Beliefs:
         here = times < lengths[:, None]
         rows = torch.from_numpy(starts[:, None] + np.minimum(times, lengths[:, None] - 1))
         raw, total = (
-            Gaussian.joined(beliefs, torch.cat).rows(rows)
+            Gaussian.joined(beliefs).rows(rows)
             for beliefs in ([one.look.lone for one in found], [one.total for one in found])
         )
         action = torch.from_numpy(np.array(footage.action, np.float32))[rows]
@@ -81,10 +81,7 @@ def follow(dynamics: FilterDynamics, lone: Gaussian, action: Tensor) -> Trace:
         priors.append(step.prior)
         posteriors.append(step.posterior)
         memories.append(tracker.memory)
-    prior, posterior = (
-        Gaussian.joined(steps, lambda parts: torch.stack(parts, 1)) for steps in (priors, posteriors)
-    )
-    return Trace(prior, posterior, torch.stack(memories, 1))
+    return Trace(Gaussian.stacked(priors), Gaussian.stacked(posteriors), torch.stack(memories, 1))
 
 
 class Ruler:

@@ -216,7 +216,7 @@ def _batches(
         b = torch.randint(len(broken.scores), (config.batch,), generator=generator)
         seen = _Beliefs(
             torch.cat([nominal.scores[a], broken.scores[b]]),
-            Gaussian.joined((nominal.lone.rows(a), broken.lone.rows(b)), torch.cat),
-            Gaussian.joined((nominal.denoised.rows(a), broken.denoised.rows(b)), torch.cat),
+            Gaussian.joined((nominal.lone.rows(a), broken.lone.rows(b))),
+            Gaussian.joined((nominal.denoised.rows(a), broken.denoised.rows(b))),
         )
-        yield seen, Gaussian.joined((nominal.lone.rows(a), truth.rows(b)), torch.cat)
+        yield seen, Gaussian.joined((nominal.lone.rows(a), truth.rows(b)))

@@ -84,7 +84,7 @@ class Uncertainty(nn.Module):
 def _cat(parts: Sequence[Any]) -> Any:
     """Tensors, or Gaussians, one after the other."""
     if isinstance(parts[0], Gaussian):
-        return Gaussian.joined(parts, torch.cat)
+        return Gaussian.joined(parts)
     return torch.cat(list(parts))
 
 
