@@ -50,8 +50,8 @@ class FilterConfig:
     """How many times as wide a belief is gone on from after each frame, at least 1: the filter keeps looking
     at frames where its dynamics err without knowing, as they do where a policy goes that nobody has seen."""
     persistence: Annotated[float, _flag("persistence")] = 12.0
-    """Frames through which an error stays that comes of strangeness, at least 1: so many of them together
-    move the filter as much as one of its own would. Errors of nominal frames are independent."""
+    """How many frames err alike where a camera fails, at least 1: what makes frames less sure than nominal
+    ones counts once for so many of them, and is no other error in each."""
     seed: Annotated[int, _flag("seed")] = 0
     """Of choices, corruptions, bursts and first weights."""
 
