@@ -20,8 +20,6 @@ FILE = "uncertainty.safetensors"
 FORM = "6"
 """Version of the names in it."""
 _PART = Part(FILE, FORM, "a calibrated run", "the calibration of these weights, received another's")
-
-
 TRUST_SCORES = (*SCORES[:-1], "disagreement", "foreignness")
 """What trust is read from: the scores but for sigma, which is what comes of it, how far the two encoders
 disagree, and how far the frame is from what the denoising one has learnt from."""
